@@ -1,0 +1,211 @@
+"""The command line: `disentrec data | train | study | scorecard | book`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from disentrec import __version__
+from disentrec.errors import DisentrecError
+from disentrec.paths import DATA, RESULTS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0, or 2 for a problem the user can mend."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
+    try:
+        options.run(options)
+    except DisentrecError as error:
+        print(f"disentrec: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("disentrec: stopped; finished runs are kept, the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="disentrec", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"disentrec {__version__}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="one line per epoch")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _data(commands.add_parser("data", help="make, import and inspect dataset folders"))
+    _train(commands.add_parser("train", help="train one model on one data set"))
+    _study(commands.add_parser("study", help="run the artefacts of a paper"))
+    card = commands.add_parser("scorecard", help="decide every claim from the records and print the verdicts")
+    card.add_argument("--store", type=Path, default=RESULTS)
+    card.set_defaults(run=_run_scorecard)
+    book = commands.add_parser("book", help="execute the notebooks whose inputs changed into chapters of the book")
+    book.add_argument("--force", action="store_true", help="execute all of them")
+    book.add_argument("--only", nargs="*", default=None, metavar="CHAPTER")
+    book.set_defaults(run=_run_book)
+    return parser
+
+
+def _data(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="the data sets of the study, and which are here")
+    listing.set_defaults(run=_run_data_list)
+    make = commands.add_parser("make", help="generate an embedded data set by its name in the study")
+    make.add_argument("name")
+    make.set_defaults(run=_run_data_make)
+    fetch = commands.add_parser("import", help="import a folder of parquet files as a dataset folder")
+    fetch.add_argument("source", type=Path)
+    fetch.add_argument("target", type=Path, nargs="?", help="the dataset folder to write")
+    fetch.add_argument("--name", help="a data set of the study: its own cut, below the data folder")
+    fetch.add_argument("--layout", help="how the source is laid out; recognised if not given")
+    fetch.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="an option of the layout")
+    fetch.add_argument("--overwrite", action="store_true")
+    fetch.set_defaults(run=_run_data_import)
+    inspect = commands.add_parser("inspect", help="check a dataset folder and describe it")
+    inspect.add_argument("folder", type=Path)
+    inspect.set_defaults(run=_run_data_inspect)
+
+
+def _train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model")
+    parser.add_argument("dataset", help="a data set of the study, or a dataset folder")
+    parser.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE", help="a setting of the model")
+    parser.add_argument("--training", action="append", default=[], metavar="SETTING=VALUE")
+    parser.add_argument("--protocol", action="append", default=[], metavar="SWITCH=VALUE")
+    parser.add_argument("--released", action="store_true", help="every released deviation on, in model and protocol")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--store", type=Path, default=Path("runs"), help="where the record is kept")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.set_defaults(run=_run_train)
+
+
+def _study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="PAPER[/ARTEFACT]")
+    parser.add_argument("--budget", default="demo", help="demo, real or paper")
+    parser.add_argument("--datasets", nargs="*", default=[], metavar="NAME")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
+    parser.add_argument("--store", type=Path, default=RESULTS)
+    parser.add_argument("--plan", action="store_true", help="only count the runs that are left")
+    parser.set_defaults(run=_run_study)
+
+
+def assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    """Returns `NAME=VALUE` pairs as a dictionary, values read as YAML (`true`, `0.1`, `[1, 2]`)."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (equals and name):
+            raise DisentrecError(f"not of the form NAME=VALUE: {pair!r}")
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise DisentrecError(f"the value of {name} is not readable: {value!r}") from error
+    return found
+
+
+def _run_data_list(options: argparse.Namespace) -> None:
+    from disentrec.study.papers import sources
+
+    for name, source in sources().items():
+        here = "here" if (DATA / name / "dataset.json").exists() else "-"
+        print(f"{name:28} {here:5} {source.title}")
+
+
+def _run_data_make(options: argparse.Namespace) -> None:
+    from disentrec.study.datasets import dataset_folder
+
+    print(dataset_folder(options.name))
+
+
+def _run_data_import(options: argparse.Namespace) -> None:
+    from disentrec.data.layouts import import_layout
+    from disentrec.study.datasets import import_dataset
+
+    if options.name is not None:
+        print(import_dataset(options.name, options.source, overwrite=options.overwrite))
+        return
+    if options.target is None:
+        raise DisentrecError("where to write the data set is not said", how="Give a TARGET folder, or --name NAME")
+    extra = assignments(options.set)
+    dataset = import_layout(
+        options.source, options.target, layout=options.layout, overwrite=options.overwrite, **extra
+    )
+    print(dataset.folder)
+
+
+def _run_data_inspect(options: argparse.Namespace) -> None:
+    from disentrec.data.schema import inspect_dataset
+
+    print(inspect_dataset(options.folder))
+
+
+def _run_train(options: argparse.Namespace) -> None:
+    from disentrec import models
+    from disentrec.data.protocol import Protocol
+    from disentrec.data.schema import read_dataset
+    from disentrec.study.datasets import dataset_folder
+    from disentrec.study.runner import run
+    from disentrec.study.spec import RunSpec, training_settings
+    from disentrec.study.store import Store
+
+    settings = assignments(options.set)
+    if options.released:
+        released = getattr(models.get(options.model).Config, "released", None)
+        if released is None:
+            raise DisentrecError(f"the model {options.model!r} has no released deviations", how="Drop --released")
+        settings = vars(released(**settings))
+    protocol = (Protocol.released if options.released else Protocol.clean)(**assignments(options.protocol))
+    folder = dataset_folder(options.dataset)
+    dataset = read_dataset(folder)
+    spec = RunSpec(
+        model=options.model,
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        settings=settings,
+        protocol=protocol,
+        training=training_settings(assignments(options.training)),
+        seed=options.seed,
+        budget="own",
+    )
+    record = run(spec, folder, Store(options.store), threads=options.threads, device=options.device)
+    print(f"{record.content['status']}: {record.path}")
+    print(json.dumps(record.content["metrics"]["test"], indent=1))
+
+
+def _run_study(options: argparse.Namespace) -> None:
+    from disentrec.study import Study
+
+    paper, _, artefact = options.what.partition("/")
+    study = Study(paper, options.budget, options.store)
+    names = [artefact] if artefact else list(study.paper.artefacts)
+    if options.plan:
+        for name in names:
+            chosen = study.paper.artefact(name)
+            for dataset in options.datasets or study.datasets(chosen):
+                rows = study.result(name, dataset)
+                done, missing = sum(len(row.records) for row in rows), sum(row.missing for row in rows)
+                print(f"{paper}/{name} on {dataset}: {done} runs done, {missing} left")
+        return
+    study.run(names, options.datasets, jobs=options.jobs)
+
+
+def _run_scorecard(options: argparse.Namespace) -> None:
+    from disentrec.report.scorecard import print_scorecard, write_scorecard
+
+    print_scorecard(write_scorecard(options.store))
+
+
+def _run_book(options: argparse.Namespace) -> None:
+    from disentrec.report.book import execute_book
+
+    for chapter in execute_book(only=options.only, force=options.force):
+        print(chapter)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

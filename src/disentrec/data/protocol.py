@@ -1,0 +1,51 @@
+"""How a data set is split, fed and scored: the clean protocol and the released one, by the same switches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from disentrec.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Settings of splitting and selection; each released deviation is a switch named after its id in papers/dimo.yaml."""
+
+    name: str = "clean"
+    #: Share of the training sessions carved off for selection where the data set brings no validation part.
+    validation: float = 0.1
+    #: Share of the sessions tested where the data set brings no split.
+    test: float = 0.1
+    #: The split is one property of the study, not of a run: every seed of every model sees the same cases.
+    split_seed: int = 0
+    #: Train on every prefix of a session instead of its last item only. DIMO releases no augmentation.
+    augment: bool = False
+    #: Prefixes keep their most recent items.
+    max_length: int = 20
+    #: D1: count the co-occurrence of validation and test sessions too, targets included.
+    graph_with_test: bool = False
+    #: D5: dropout is active in the first epoch only.
+    dropout_first_epoch_only: bool = False
+    #: D6: no validation part; report the best epoch on test, separately for each metric and cut-off.
+    select_on_test: bool = False
+    #: D7: the last batch is replaced by the last `batch_size` cases, in training and in the reported means.
+    overlap_last_batch: bool = False
+
+    @classmethod
+    def clean(cls, **changes) -> Protocol:
+        """Returns the study's own protocol: selection on validation, test scored once."""
+        return _changed(cls(), changes)
+
+    @classmethod
+    def released(cls, **changes) -> Protocol:
+        """Returns the protocol of the released DIMO code (papers/dimo.md, D1, D5, D6, D7)."""
+        switches = ("graph_with_test", "dropout_first_epoch_only", "select_on_test", "overlap_last_batch")
+        return _changed(cls(name="released", **dict.fromkeys(switches, True)), changes)
+
+
+def _changed(protocol: Protocol, changes: dict) -> Protocol:
+    valid = [field.name for field in fields(Protocol)]
+    for name in changes:
+        if name not in valid:
+            raise unknown_name("protocol switch", name, valid)
+    return replace(protocol, **changes)

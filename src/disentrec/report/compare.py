@@ -1,0 +1,81 @@
+"""Paired comparisons between rows of an artefact: the same test cases, resampled over cases and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from disentrec.errors import DisentrecError
+from disentrec.evaluation.significance import PairedTest, holm, paired_bootstrap
+from disentrec.study import RowResult, Study
+from disentrec.study.cases import known_cases
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row against another on one data set; `test` is None while runs are missing or one diverged."""
+
+    dataset: str
+    row: str
+    against: str
+    metric: str
+    test: PairedTest | None
+    p_holm: float = float("nan")
+
+    @property
+    def clear(self) -> bool:
+        """True when the Holm-corrected p is below .05 and the interval excludes zero."""
+        return self.test is not None and self.p_holm < 0.05 and self.test.low * self.test.high > 0
+
+    @property
+    def clearly_better(self) -> bool:
+        """True when the difference is clear and positive."""
+        return self.clear and self.test.effect > 0
+
+
+def score_matrix(result: RowResult, metric: str, keep: np.ndarray | None = None) -> np.ndarray | None:
+    """Returns per-case scores, (seeds, cases), of a row's finished runs; None if a run is missing or diverged."""
+    if not result.records or not result.complete or not all(record.finished for record in result.records):
+        return None
+    scores = np.stack([record.scores(metric) for record in result.records])
+    return scores if keep is None else scores[:, keep]
+
+
+def compare_rows(
+    study: Study,
+    artefact: str,
+    dataset: str,
+    pairs: Sequence[tuple[str, str]],
+    metric: str,
+    *,
+    subset: str | None = None,
+) -> list[Comparison]:
+    """Returns one comparison per (row, against) pair, Holm-corrected within the list.
+
+    `subset` names a fact of the test cases ("repeat", "verbatim"); only the cases without it are compared.
+    """
+    results = {result.row.id: result for result in study.result(artefact, dataset)}
+    keep = None if subset is None else ~known_cases(study.store, dataset)[subset]
+    tests: list[PairedTest | None] = []
+    for row, against in pairs:
+        one, other = (score_matrix(results[name], metric, keep) if name in results else None for name in (row, against))
+        _same_cases(results, row, against, one, other)
+        tests.append(None if one is None or other is None else paired_bootstrap(one, other))
+    corrected = iter(holm(np.asarray([test.p_value for test in tests if test is not None])))
+    return [
+        Comparison(dataset, row, against, metric, test, float("nan") if test is None else float(next(corrected)))
+        for (row, against), test in zip(pairs, tests, strict=True)
+    ]
+
+
+def _same_cases(results: dict, row: str, against: str, one, other) -> None:
+    if one is None or other is None:
+        return
+    cases = [results[name].records[0].arrays["test_session"] for name in (row, against)]
+    if not np.array_equal(*cases):
+        raise DisentrecError(
+            f"{row!r} and {against!r} were not tested on the same cases",
+            how="Run both under protocols with the same split",
+        )

@@ -1,0 +1,151 @@
+"""Tables of the book, computed from run records; a run that is missing is shown as missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from IPython.display import Markdown
+
+from disentrec.evaluation.metrics import per_case
+from disentrec.report.compare import Comparison, compare_rows
+from disentrec.study import RowResult, Study
+from disentrec.study.cases import CEILINGS, known_cases, known_dataset
+from disentrec.study.papers import sources
+
+NOT_RUN = "not yet run"
+CEILING_LABELS = {
+    "all": "Bayes optimum",
+    "type": "Bayes optimum, user type known",
+    "id": "Oracle of co-occurrence only",
+    "modality": "Oracle of modality only",
+    "popularity": "Oracle of popularity only",
+}
+
+
+def myst_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str, name: str) -> str:
+    """Returns a numbered MyST table; `name` is the label other pages refer to."""
+    align = [":--"] + ["--:"] * (len(header) - 1)
+    lines = [f"| {' | '.join(map(_cell, line))} |" for line in (header, align, *rows)]
+    return "\n".join([f"```{{table}} {caption}", f":name: {name}", "", *lines, "```", ""])
+
+
+def show(*parts: str) -> Markdown:
+    """Returns MyST text as the output of a cell."""
+    return Markdown("\n\n".join(parts))
+
+
+def percent(value: float, digits: int = 2) -> str:
+    """Returns a fraction as a percentage without its sign; NaN as a dash."""
+    return "–" if np.isnan(value) else f"{100 * value:.{digits}f}"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Returns a difference of fractions in percentage points, with a true minus sign."""
+    return f"{100 * value:+.{digits}f}".replace("-", "−")
+
+
+def interval(low: float, high: float) -> str:
+    """Returns an interval of differences in percentage points."""
+    return f"[{signed(low)}, {signed(high)}]"
+
+
+def p_value(value: float) -> str:
+    """Returns a p value as printed: never zero, never more than three decimals."""
+    return "–" if np.isnan(value) else "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0")
+
+
+def dataset_title(name: str) -> str:
+    """Returns the printed name of a data set."""
+    return sources()[name].title if name in sources() else name
+
+
+def artefact_table(study: Study, artefact: str, dataset: str, *, subset: str | None = None) -> str:
+    """Returns the table of an artefact on one data set: every row, mean and sd over seeds, difference and p.
+
+    With `subset` ("repeat", "verbatim") the cases for which that fact holds are left out.
+    """
+    plan = study.paper.artefact(artefact)
+    results = study.result(artefact, dataset)
+    metric = plan.metrics[-1]
+    tests = {test.row: test for test in row_comparisons(study, artefact, dataset, metric, subset=subset)}
+    keep = None if subset is None else ~known_cases(study.store, dataset)[subset]
+    header = ["", *map(metric_title, plan.metrics), f"Δ {metric_title(metric)}", "95 % interval", "p (Holm)", "seeds"]
+    rows = [_row(result, plan.metrics, tests.get(result.row.id), keep) for result in results]
+    without = {None: "", "repeat": ", targets that repeat an item of their prefix left out"}
+    without |= {"verbatim": ", sessions that stand in train left out"}
+    reference = plan.row(plan.reference).label
+    caption = (
+        f"{plan.title} on {dataset_title(dataset)}{without[subset]}. Percent, mean ± sd over seeds; Δ against"
+        f" {'the row named' if any(result.row.against for result in results) else reference}."
+    )
+    rows += ceiling_rows(study, dataset, plan.metrics) if subset is None else []
+    name = f"tbl-{study.paper.id}-{artefact}-{dataset}" + (f"-{subset}" if subset else "")
+    return myst_table(header, rows, caption, name)
+
+
+def row_comparisons(
+    study: Study, artefact: str, dataset: str, metric: str, *, subset: str | None = None
+) -> list[Comparison]:
+    """Returns every row of an artefact against the row it is compared with, Holm-corrected within the table."""
+    plan = study.paper.artefact(artefact)
+    without = not _has_features(study, dataset)
+    pairs = []
+    for row in study.rows(plan, dataset):
+        against = (row.against_without_features if without else None) or row.against or plan.reference
+        if against != row.id:
+            pairs.append((row.id, against))
+    return compare_rows(study, artefact, dataset, pairs, metric, subset=subset)
+
+
+def ceiling_rows(study: Study, dataset: str, metrics: Sequence[str]) -> list[list[str]]:
+    """Returns the rows of the oracles on the embedded shop; none on data whose truth is unknown."""
+    if known_dataset(study.store, dataset) is None:
+        return []
+    facts = known_cases(study.store, dataset)
+    return [
+        [f"*{CEILING_LABELS[knowing]}*"]
+        + [f"*{percent(per_case(facts[f'oracle_rank_{knowing}'], metric).mean())}*" for metric in metrics]
+        + [""] * 4
+        for knowing in CEILINGS
+        if f"oracle_rank_{knowing}" in facts
+    ]
+
+
+def metric_title(metric: str) -> str:
+    """Returns a metric as the papers print it: `mrr@20` -> MRR@20."""
+    name, _, cutoff = metric.partition("@")
+    return f"{ {'prec': 'Prec', 'mrr': 'MRR', 'ndcg': 'NDCG', 'recall': 'Recall'}[name] }@{cutoff}".replace(" ", "")
+
+
+def _row(result: RowResult, metrics: Sequence[str], test: Comparison | None, keep: np.ndarray | None) -> list[str]:
+    if not result.records:
+        return [result.row.label, *[NOT_RUN] * len(metrics), "", "", "", "0"]
+    diverged = sum(not record.finished for record in result.records)
+    cells = [result.row.label]
+    for metric in metrics:
+        values = [
+            record.metric(metric) if keep is None else float(record.scores(metric)[keep].mean())
+            for record in result.records
+            if record.finished
+        ]
+        spread = f" ± {percent(float(np.std(values, ddof=1)))}" if len(values) > 1 else ""
+        cells.append(percent(float(np.mean(values))) + spread if values else "diverged")
+    if test is None or test.test is None:
+        cells += ["", "", ""]
+    else:
+        effect = signed(test.test.effect)
+        cells += [f"**{effect}**" if test.clear else effect, interval(test.test.low, test.test.high)]
+        cells.append(p_value(test.p_holm))
+    notes = [f"{diverged} diverged"] * bool(diverged) + [f"{result.missing} missing"] * bool(result.missing)
+    return [*cells, f"{len(result.records)}" + (f" ({', '.join(notes)})" if notes else "")]
+
+
+def _has_features(study: Study, dataset: str) -> bool:
+    info = known_dataset(study.store, dataset)
+    return bool(info and info["features"])
+
+
+def _cell(text: str) -> str:
+    """Returns text that cannot break a table or the page: titles come from data."""
+    return str(text).replace("|", "\\|").replace("\n", " ")

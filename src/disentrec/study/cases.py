@@ -1,0 +1,122 @@
+"""What is known of a data set besides its runs: its identity, its statistics, and facts of every test case.
+
+Kept beside the records (`results/datasets/<name>.json` and `.npz`), so that every table can be rebuilt where the
+data may not be.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from disentrec.data.bazaar import Oracle, has_truth, read_truth
+from disentrec.data.protocol import Protocol
+from disentrec.data.schema import Dataset, read_dataset
+from disentrec.data.sequences import Sequences
+from disentrec.data.sessions import SessionSplit, split_sessions
+from disentrec.study.datasets import dataset_folder
+from disentrec.study.papers import sources
+from disentrec.study.store import Store, write_atomically
+
+#: What an oracle may know, from everything to one cause alone (BAZAAR.md).
+CEILINGS = ("all", "type", "id", "modality", "popularity")
+
+
+def publish_dataset(store: Store, name: str) -> dict[str, Any]:
+    """Returns identity and statistics of a data set, computing and keeping them in the store on first use."""
+    path = store.root / "datasets" / f"{name}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    dataset = read_dataset(dataset_folder(name))
+    split = split_sessions(dataset, Protocol())
+    info = {
+        "name": name,
+        "fingerprint": dataset.fingerprint,
+        "licence": dataset.info["licence"],
+        "provenance": dataset.info["provenance"],
+        "options": dataset.info.get("extra", {}),
+        "features": {feature: dataset.info["features"][feature] for feature in dataset.feature_names},
+        "statistics": statistics(dataset, split),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    facts = case_facts(dataset, split)
+    write_atomically(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **facts))
+    text = json.dumps(info, indent=1, sort_keys=True) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+    return info
+
+
+def known_dataset(store: Store, name: str) -> dict[str, Any] | None:
+    """Returns what the store knows of a data set, or None; never touches the data."""
+    path = store.root / "datasets" / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def known_cases(store: Store, name: str) -> dict[str, np.ndarray]:
+    """Returns the facts of every test case, in the order of the records' ranks."""
+    with np.load(store.root / "datasets" / f"{name}.npz", allow_pickle=False) as archive:
+        return {key: archive[key] for key in archive.files}
+
+
+def has_features(store: Store, name: str) -> bool:
+    """True when the items of a data set bring text, images or other features."""
+    info = known_dataset(store, name)
+    if info is not None:
+        return bool(info["features"])
+    if name in sources():
+        return bool(sources()[name].modalities)
+    return bool(read_dataset(dataset_folder(name)).feature_names)
+
+
+def statistics(dataset: Dataset, split: SessionSplit) -> dict[str, Any]:
+    """Returns the statistics the papers print, and those a reader should know before believing a table."""
+    sessions = dataset.session_lists()
+    frequency = np.bincount(split.train_sessions.values, minlength=dataset.n_items)
+    facts = case_facts(dataset, split, with_truth=False)
+    return {
+        "sessions": len(sessions),
+        "train": len(split.train),
+        "valid": len(split.valid),
+        "test": len(split.test),
+        "items": dataset.n_items,
+        "interactions": len(sessions.values),
+        "mean_length": float(sessions.lengths.mean()),
+        "share_target_in_prefix": float(facts["repeat"].mean()),
+        "share_session_in_train": float(facts["verbatim"].mean()),
+        "items_unseen_in_train": int((frequency == 0).sum()),
+        "median_item_frequency": float(np.median(frequency)),
+    }
+
+
+def case_facts(dataset: Dataset, split: SessionSplit, *, with_truth: bool = True) -> dict[str, np.ndarray]:
+    """Returns per test case: does the target repeat, does the session stand in train, how often was its item seen.
+
+    On the embedded shop also the cause of the choice, the best possible guess of it, and the ranks of every oracle.
+    """
+    test = split.test
+    owner = test.prefix.rows
+    repeat = np.zeros(len(test), dtype=bool)
+    repeat[owner[test.prefix.values == test.target[owner]]] = True
+    frequency = np.bincount(split.train_sessions.values, minlength=dataset.n_items)
+    facts = {
+        "session": test.session.astype(np.int32),
+        "repeat": repeat,
+        "verbatim": _contained(test.full(), split.train_sessions),
+        "target_frequency": frequency[test.target].astype(np.int32),
+        "prefix_length": test.prefix.lengths.astype(np.int16),
+    }
+    if with_truth and has_truth(dataset.folder):
+        oracle = Oracle(read_truth(dataset.folder))
+        facts["cause"] = oracle.true_causes(test).astype(np.int8)
+        facts["cause_posterior"] = oracle.cause_posterior(test).astype(np.float32)
+        for knowing in CEILINGS:
+            facts[f"oracle_rank_{knowing}"] = oracle.ceiling_ranks(test, knowing=knowing).astype(np.float32)
+    return facts
+
+
+def _contained(sessions: Sequences, known: Sequences) -> np.ndarray:
+    """Returns whether each session stands in `known` item by item, (n,) bool."""
+    kept = {known[row].tobytes() for row in range(len(known))}
+    return np.asarray([sessions[row].tobytes() in kept for row in range(len(sessions))])

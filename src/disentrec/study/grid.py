@@ -1,0 +1,74 @@
+"""A grid of runs over local processes: resumes, survives a killed worker, stops at the first mistake."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from tqdm import tqdm
+
+from disentrec.errors import DisentrecError
+from disentrec.study.runner import run
+from disentrec.study.spec import RunSpec
+from disentrec.study.store import RunRecord, Store
+
+#: A worker that dies (out of memory, killed) takes the pool with it: begin again with what is left, so often.
+ROUNDS = 3
+
+
+def run_grid(
+    specs: Sequence[RunSpec], folders: Callable[[str], Path], store: Store, *, jobs: int = 1, threads: int = 1
+) -> list[RunRecord]:
+    """Returns the records of all specs, running those the store does not hold.
+
+    `folders` gives the dataset folder of a name. A run that raises stops the grid with its own error; runs
+    finished so far stay. Raises DisentrecError when workers die in every round.
+    """
+    unique = {spec.hash: spec for spec in specs}
+    missing = [spec for spec in unique.values() if spec not in store]
+    with tqdm(total=len(unique), initial=len(unique) - len(missing), desc="runs", disable=None) as bar:
+        if jobs == 1:
+            for spec in missing:
+                run(spec, folders(spec.dataset), store, threads=threads)
+                bar.update()
+        else:
+            for _ in range(ROUNDS):
+                missing = [spec for spec in missing if spec not in store]
+                if not missing or _round(missing, folders, store, jobs, threads, bar):
+                    break
+            else:
+                raise DisentrecError(
+                    f"workers died in each of {ROUNDS} rounds; {len(missing)} runs are left",
+                    where=store.root,
+                    how="Look at the memory they need, lower --jobs, and start the same command again",
+                )
+    return [record for spec in specs if (record := store.get(spec)) is not None]
+
+
+def _round(
+    specs: Sequence[RunSpec], folders: Callable, store: Store, jobs: int, threads: int, bar: tqdm
+) -> bool:
+    """Returns True when every spec ran, False when a worker died."""
+    # Spawned, not forked: OpenMP's threads do not survive a fork. One thread each keeps two runs apart.
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        pending: set[Future] = set()
+        try:
+            for spec in specs:
+                pending.add(pool.submit(run, spec, folders(spec.dataset), store, threads=threads))
+            while pending:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                    bar.update()
+        except BrokenProcessPool:
+            return False
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return True

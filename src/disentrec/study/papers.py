@@ -1,0 +1,214 @@
+"""A paper as data: its models and grids, artefacts, deviations of the released code, and claims (papers/*.yaml)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from disentrec.errors import DisentrecError, unknown_name
+from disentrec.paths import PAPERS
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of an artefact: a model with switches, under a protocol."""
+
+    id: str
+    label: str
+    model: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    #: Begin from the configuration chosen on validation; False: the settings stand as written.
+    tuned: bool = True
+    #: Only on data sets whose items have features.
+    needs_features: bool = False
+    analyse: bool = False
+    #: The row this one is compared with; the artefact's reference where none is named.
+    against: str | None = None
+    #: The same on data sets without item features, where it differs.
+    against_without_features: str | None = None
+    #: Settings added on data sets without item features.
+    without_features: Mapping[str, Any] = field(default_factory=dict)
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One table or figure of a paper."""
+
+    id: str
+    title: str
+    rows: tuple[Row, ...]
+    reference: str
+    metrics: tuple[str, ...] = ("prec@20", "mrr@20")
+    seeds: str = "other"  # "main" or "other": how many, says the budget
+    datasets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # budget -> names; else the budget's own
+    tuned_on: str | None = None  # take the chosen configurations of this data set
+
+    def row(self, name: str) -> Row:
+        """Returns a row by its id."""
+        for row in self.rows:
+            if row.id == name:
+                return row
+        raise unknown_name("row", name, [row.id for row in self.rows], where=f"artefact {self.id}")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is run: on which data, with how many configurations, seeds and epochs."""
+
+    name: str
+    datasets: tuple[str, ...]
+    tuning: int
+    seeds: Mapping[str, int]
+    training: Mapping[str, Any]
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # model -> settings of this budget
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence of a paper and the comparison that decides it."""
+
+    id: str
+    claim: str
+    chapter: str | None = None
+    #: How it is decided: {"artefact", "better", "worse": [...], "metric"} or {"measure": ...}; empty: not run yet.
+    test: Mapping[str, Any] = field(default_factory=dict)
+    datasets: str = ""
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One departure of the released code from the paper, and the switch that turns it on here."""
+
+    id: str
+    title: str
+    file: str
+    lines: str
+    switch: str | None
+    group: str
+    verified: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Everything the study knows of one paper."""
+
+    id: str
+    title: str
+    citation: str
+    task: str
+    repository: str
+    commit: str
+    claims: tuple[Claim, ...]
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
+    artefacts: Mapping[str, Artefact] = field(default_factory=dict)
+    deviations: tuple[Deviation, ...] = ()
+
+    def artefact(self, name: str) -> Artefact:
+        """Returns an artefact by its id; an unknown one lists the valid ones."""
+        if name not in self.artefacts:
+            raise unknown_name("artefact", name, self.artefacts, where=f"paper {self.id}")
+        return self.artefacts[name]
+
+    def budget(self, name: str) -> Budget:
+        """Returns a budget by its name; an unknown one lists the valid ones."""
+        if name not in self.budgets:
+            raise unknown_name("budget", name, self.budgets, where=f"paper {self.id}")
+        return self.budgets[name]
+
+    def grid(self, model: str) -> list[dict[str, Any]]:
+        """Returns the configurations a model is tuned over, the first ones first."""
+        return [dict(entry) for entry in self.models.get(model, {}).get("grid", [{}])]
+
+    def label(self, model: str) -> str:
+        """Returns the name of a model as printed."""
+        return self.models.get(model, {}).get("label", model)
+
+
+def paper_names() -> tuple[str, ...]:
+    """Returns the names of all papers."""
+    return tuple(sorted(path.stem for path in PAPERS.glob("*.yaml") if path.stem != "datasets"))
+
+
+@cache
+def load_paper(name: str) -> Paper:
+    """Returns a paper by its name; an unknown one lists the valid ones."""
+    if name not in paper_names():
+        raise unknown_name("paper", name, paper_names())
+    path = PAPERS / f"{name}.yaml"
+    content = _read(path)
+    content["claims"] = tuple(_make(Claim, entry, path) for entry in content["claims"])
+    content["deviations"] = tuple(_make(Deviation, entry, path) for entry in content.get("deviations", ()))
+    content["budgets"] = {
+        key: _make(Budget, {"name": key, **entry}, path) for key, entry in content.get("budgets", {}).items()
+    }
+    content["artefacts"] = {
+        key: _artefact(key, entry, path) for key, entry in content.get("artefacts", {}).items()
+    }
+    return _make(Paper, {"id": name, **content}, path)
+
+
+def _artefact(name: str, entry: dict, path: Path) -> Artefact:
+    rows = tuple(_make(Row, row, path) for row in entry["rows"])
+    datasets = {budget: tuple(names) for budget, names in entry.get("datasets", {}).items()}
+    artefact = _make(Artefact, {**entry, "id": name, "rows": rows, "datasets": datasets}, path)
+    known = {row.id for row in rows}
+    mentioned = {artefact.reference, *(r.against for r in rows), *(r.against_without_features for r in rows)} - {None}
+    if len(known) < len(rows) or not mentioned <= known:
+        raise DisentrecError(
+            f"artefact {name!r}: row ids repeat, or a row that is referred to does not exist: {sorted(mentioned - known)}",
+            where=path,
+        )
+    return artefact
+
+
+def _make(kind: type, entry: Mapping[str, Any], path: Path) -> Any:
+    valid = [field.name for field in fields(kind)]
+    for key in entry:
+        if key not in valid:
+            raise unknown_name(f"{kind.__name__.lower()} key", key, valid, where=path)
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise DisentrecError(str(error), where=path, how="Add the key that is missing") from error
+
+
+def _read(path: Path) -> dict:
+    try:
+        return yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise DisentrecError(f"not YAML: {error}", where=path) from error
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set of the study comes from (papers/datasets.yaml)."""
+
+    name: str
+    source: str
+    title: str
+    modalities: tuple[str, ...]
+    scale: str | None = None
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    folder: str | None = None
+    layout: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+@cache
+def sources() -> dict[str, Source]:
+    """Returns the data sets of the study by name."""
+    path = PAPERS / "datasets.yaml"
+    return {name: _make(Source, {"name": name, **entry}, path) for name, entry in _read(path).items()}

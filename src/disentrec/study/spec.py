@@ -1,0 +1,102 @@
+"""RunSpec: everything that decides a run's numbers; its content hash names the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from disentrec import models
+from disentrec.data.protocol import Protocol
+from disentrec.errors import unknown_name
+from disentrec.training import Training
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: a model with its switches on a data set under a protocol, with one seed."""
+
+    model: str
+    dataset: str
+    fingerprint: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Protocol = field(default_factory=Protocol)
+    training: Training = field(default_factory=Training)
+    seed: int = 0
+    budget: str = "demo"
+    #: Measure disentanglement, causes and explanations after training, and keep what their figures need.
+    analyse: bool = False
+
+    def config(self) -> Any:
+        """Returns the model's full configuration; an unknown setting lists the valid ones."""
+        return models.configure(self.model, self.settings)
+
+    def canonical(self) -> dict[str, Any]:
+        """Returns what is hashed: names, and every setting that differs from its default.
+
+        A setting added later with a default therefore keeps old hashes; a default that changes its value or
+        meaning must raise the model's `version`.
+        """
+        content = {
+            "model": self.model,
+            "version": getattr(models.get(self.model), "version", 1),
+            "dataset": self.dataset,
+            "fingerprint": self.fingerprint,
+            "settings": _changed(self.config()),
+            "protocol": _changed(self.protocol),
+            "training": _changed(self.training),
+            "seed": self.seed,
+            "budget": self.budget,
+        }
+        return content | ({"analyse": True} if self.analyse else {})
+
+    @property
+    def hash(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the canonical content."""
+        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the spec with the full configuration, as kept in a record."""
+        content = {name: getattr(self, name) for name in ("model", "dataset", "fingerprint", "seed", "budget", "analyse")}
+        return content | {
+            "config": _plain(asdict(self.config())),
+            "protocol": asdict(self.protocol),
+            "training": asdict(self.training),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> RunSpec:
+        """Returns the spec of a record; settings the code no longer knows raise DisentrecError."""
+        content = dict(content)
+        content["settings"] = _known(models.get(content["model"]).Config, content.pop("config"), "setting")
+        content["protocol"] = Protocol(**_known(Protocol, content["protocol"], "protocol switch"))
+        content["training"] = Training(**_known(Training, content["training"], "training setting"))
+        return cls(**content)
+
+
+def training_settings(values: Mapping[str, Any]) -> Training:
+    """Returns training settings; an unknown name lists the valid ones."""
+    return Training(**_known(Training, values, "training setting"))
+
+
+def _known(kind: type, values: Mapping[str, Any], word: str) -> dict[str, Any]:
+    valid = [field.name for field in fields(kind)]
+    for name in values:
+        if name not in valid:
+            raise unknown_name(word, name, valid)
+    return dict(values)
+
+
+def _changed(settings: Any) -> dict[str, Any]:
+    """Returns the fields of a settings dataclass that differ from their defaults."""
+    defaults = type(settings)()
+    values = ((field.name, getattr(settings, field.name)) for field in fields(settings))
+    return _plain({name: value for name, value in values if value != getattr(defaults, name)})
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the values as JSON keeps them (tuples become lists), so a record read back hashes alike."""
+    return json.loads(json.dumps(values))

@@ -1,0 +1,120 @@
+"""The store of finished runs: one JSON record and one npz of per-case arrays each, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from disentrec.errors import DisentrecError
+from disentrec.evaluation.metrics import overlap_weights, per_case
+from disentrec.study.spec import RunSpec
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A finished (or diverged) run, as read from the store."""
+
+    path: Path
+    content: dict[str, Any]
+
+    @cached_property
+    def spec(self) -> RunSpec:
+        """The spec that was run."""
+        return RunSpec.from_json(self.content["spec"])
+
+    @property
+    def finished(self) -> bool:
+        """False for a run whose loss became non-finite."""
+        return self.content["status"] == "finished"
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Per-case ranks and whatever else the run kept."""
+        with np.load(self.path.with_suffix(".npz"), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+
+    def metric(self, name: str, part: str = "test") -> float:
+        """Returns one metric as a fraction; NaN for a diverged run."""
+        return self.content["metrics"][part][name] if self.finished else float("nan")
+
+    def scores(self, metric: str) -> np.ndarray:
+        """Returns per-case scores whose mean is the reported metric, (cases,) float64.
+
+        Under D6 the ranks are those of the epoch that is best on test for this metric; under D7 a case that
+        is averaged twice weighs twice.
+        """
+        ranks = self.arrays.get(f"test_rank_{metric}", self.arrays["test_rank"])
+        scores = per_case(ranks, metric)
+        if self.content["spec"]["protocol"]["overlap_last_batch"]:
+            scores = scores * overlap_weights(len(ranks), self.content["spec"]["training"]["batch_size"])
+        return scores
+
+
+class Store:
+    """Finished runs under `root/records/<dataset>/<model>/<hash>.json`."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def path(self, spec: RunSpec) -> Path:
+        """Returns where the record of `spec` is or will be."""
+        return self.root / "records" / spec.dataset / spec.model / f"{spec.hash}.json"
+
+    def __contains__(self, spec: RunSpec) -> bool:
+        return self.path(spec).exists()
+
+    def get(self, spec: RunSpec) -> RunRecord | None:
+        """Returns the record of `spec`, or None if it was not run."""
+        path = self.path(spec)
+        return self.read(path) if path.exists() else None
+
+    def read(self, path: Path) -> RunRecord:
+        """Returns the record at `path`; a damaged one raises DisentrecError."""
+        try:
+            content = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise DisentrecError(
+                f"unreadable run record: {error}", where=path, how="Delete the file; the run will be done again"
+            ) from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise DisentrecError("not a run record of this version", where=path, how="Delete the file")
+        return RunRecord(path, content)
+
+    def records(self) -> Iterator[RunRecord]:
+        """Yields every record, in the order of their paths."""
+        for path in sorted(self.root.glob("records/*/*/*.json")):
+            yield self.read(path)
+
+    def save(self, spec: RunSpec, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> RunRecord:
+        """Writes the arrays, then the record: a record that exists is whole."""
+        path = self.path(spec)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
+        text = json.dumps({"format": FORMAT, "hash": spec.hash, **content}, indent=1, sort_keys=True) + "\n"
+        write_atomically(path, lambda file: file.write(text.encode()))
+        return RunRecord(path, json.loads(text))
+
+
+def write_atomically(path: Path, write) -> None:
+    """Calls `write(file)` on a temporary file beside `path`, then renames it: no reader ever sees half of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
