@@ -1,7 +1,7 @@
 """The dataset folder: the one form every source is written to and everything downstream reads.
 
     dataset.json          format, name, licence, provenance, counts, fingerprint, features, extra
-    items.parquet         item 0..n-1, and what is known of it (native_id, title, description, brand, category, price)
+    items.parquet         item 0..n-1, and where known native_id, title, description, brand, category, price
     sessions.parquet      session, items (the last one is the target), and where known user, time, split
     interactions.parquet  user, item, and where known time, split, price
     features/NAME.npy     float32, one row per item, zeros where the item has none
@@ -13,9 +13,7 @@ A folder may hold more, such as the truth of an embedded data set; nothing here 
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +24,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from disentrec.data import validation
+from disentrec.data.columns import canonical, lists_of, session_table, to_arrow, to_frame
+from disentrec.data.drafts import ExtraFiles, check_target, draft_of, write_extra
 from disentrec.data.fingerprint import array_hash, combined_hash, table_hash
 from disentrec.data.inspection import describe
 from disentrec.data.sequences import Sequences
 from disentrec.errors import DisentrecError, unknown_name
 
-TABLES = ("items", "sessions", "interactions", "images")
-ExtraFiles = Mapping[str, bytes] | Callable[[Path], None]
+__all__ = ["Dataset", "inspect_dataset", "read_dataset", "session_table", "write_dataset"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +70,7 @@ class Dataset:
         """Returns all sessions, targets included, in flat form."""
         if self.sessions is None:
             raise DisentrecError("this data set has no sessions", where=self.folder)
-        return validation.lists_of(_chunked(self.sessions["items"]))
+        return lists_of(self.sessions["items"])
 
     def images(self) -> list[bytes | None]:
         """Returns the PNG or JPEG bytes of every item, None where it has no image."""
@@ -82,14 +81,6 @@ class Dataset:
             for item, image in zip(table["item"].to_pylist(), table["image"].to_pylist(), strict=True):
                 found[item] = image
         return found
-
-
-def session_table(lists: Sequences, **columns: Any) -> pd.DataFrame:
-    """Returns the table `write_dataset` takes for sessions given in flat form: no Python list is made."""
-    items = pa.ListArray.from_arrays(pa.array(lists.offsets, pa.int32()), pa.array(lists.values, pa.int32()))
-    table = pd.DataFrame({"session": np.arange(len(lists)), **columns})
-    table.insert(1, "items", pd.array(items, dtype=pd.ArrowDtype(items.type)))
-    return table
 
 
 def write_dataset(
@@ -111,16 +102,21 @@ def write_dataset(
 ) -> Dataset:
     """Writes a dataset folder in one step and returns it: a failure leaves nothing behind.
 
-    `encoders` says in words how each feature was made. `extra` is any JSON; `repeats: false` in it declares that
-    no target stands inside its own prefix, `split_by: "time"` that the splits follow each other, and both are
-    then checked. `extra_files` puts more files into the folder before it gets its name: relative path -> bytes,
-    or a function that is given the folder.
+    `encoders` says in words how each feature was made. `extra` is any JSON. Two of its entries are promises
+    that are checked here and at every reading: `repeats: false` (no target stands inside its own prefix) and
+    `split_by: "time"` (the splits follow each other). `extra_files` adds files before the folder gets its
+    name: relative path -> bytes, or a function that is given the folder. Raises DisentrecError on invalid data.
     """
     folder = Path(folder)
-    _check_target(folder, overwrite)
-    given = {"items": items, "sessions": sessions, "interactions": interactions, "images": _image_frame(images)}
+    check_target(folder, overwrite)
+    given = {
+        "items": items,
+        "sessions": sessions,
+        "interactions": interactions,
+        "images": _image_frame(images),
+    }
     tables = {
-        kind: validation.canonical(_arrow(frame), kind, folder / f"{kind}.parquet")
+        kind: canonical(to_arrow(frame), kind, folder / f"{kind}.parquet")
         for kind, frame in given.items()
         if frame is not None
     }
@@ -147,21 +143,15 @@ def write_dataset(
         },
         "extra": extra,
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        draft.mkdir()
+    with draft_of(folder) as draft:
         for kind, table in tables.items():
             pq.write_table(table, draft / f"{kind}.parquet", compression="zstd")
         if arrays:
             (draft / "features").mkdir()
         for key, value in arrays.items():
             np.save(draft / "features" / f"{key}.npy", value, allow_pickle=False)
-        _write_extra(draft, extra_files)
+        write_extra(draft, extra_files)
         (draft / "dataset.json").write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
-        _rename(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return _dataset(folder, json.loads(json.dumps(info)), tables)
 
 
@@ -171,33 +161,21 @@ def read_dataset(folder: Path | str, *, verify: bool = True) -> Dataset:
     Raises DisentrecError that says what is wrong, in which file, and how to mend it.
     """
     folder = Path(folder)
-    path = folder / "dataset.json"
-    if not path.exists():
-        raise validation.missing(
-            path,
-            "dataset.json" if folder.is_dir() else "the dataset folder",
-            "Make it with `disentrec data make NAME` or `disentrec data import SOURCE TARGET`",
-        )
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DisentrecError(f"not valid JSON: {error}", where=path, how="Write the folder again") from error
-    validation.check_info(info, path)
+    info = _read_info(folder)
     tables, arrays = {}, {}
     for file in info["files"]:
-        source = folder / file
-        if not source.exists():
-            raise validation.missing(source, file, "dataset.json lists it: copy it again, or write the folder again")
-        key = source.stem
+        path = folder / file
+        if not path.exists():
+            raise DisentrecError(
+                f"{file} is missing", where=path, how="Copy it again, or make the folder again"
+            )
         try:
-            if source.suffix == ".npy":
-                arrays[key] = np.load(source, allow_pickle=False)
+            if path.suffix == ".npy":
+                arrays[path.stem] = np.load(path, allow_pickle=False)
             else:
-                tables[key] = validation.canonical(pq.read_table(source), key, source)
-        except (pa.ArrowInvalid, ValueError, EOFError) as error:
-            raise DisentrecError(f"not readable: {error}", where=source, how="Write the folder again") from error
-    if "items" not in tables:
-        raise validation.missing(folder / "items.parquet", "items.parquet", "Every dataset folder needs it: write it again")
+                tables[path.stem] = canonical(pq.read_table(path), path.stem, path)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise DisentrecError(f"not readable: {error}", where=path, how="Make the folder again") from error
     _check(tables, arrays, info.get("extra", {}), folder)
     if verify:
         _verify(tables, arrays, info, folder)
@@ -209,28 +187,26 @@ def inspect_dataset(folder: Path | str) -> str:
     return describe(read_dataset(folder))
 
 
+def _read_info(folder: Path) -> dict[str, Any]:
+    path = folder / "dataset.json"
+    if not path.exists():
+        raise DisentrecError(
+            "dataset.json is missing" if folder.is_dir() else "the dataset folder is missing",
+            where=path,
+            how="Make it with `disentrec data make NAME` or `disentrec data import SOURCE TARGET`",
+        )
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DisentrecError(f"not valid JSON: {error}", where=path, how="Make the folder again") from error
+    validation.check_info(info, path)
+    return info
+
+
 def _dataset(folder: Path, info: dict[str, Any], tables: Mapping[str, pa.Table]) -> Dataset:
-    frames = {kind: _frame(table) for kind, table in tables.items() if kind != "images"}
-    return Dataset(folder, info["name"], info, frames["items"], frames.get("sessions"), frames.get("interactions"))
-
-
-def _frame(table: pa.Table) -> pd.DataFrame:
-    """Returns the table with list columns left in Arrow: making objects of a million lists would take seconds."""
-    lists = [field.name for field in table.schema if pa.types.is_list(field.type)]
-    frame = table.drop_columns(lists).to_pandas()
-    for name in lists:
-        column = table[name]
-        frame.insert(table.column_names.index(name), name, pd.array(column, dtype=pd.ArrowDtype(column.type)))
-    return frame
-
-
-def _chunked(column: pd.Series) -> pa.ChunkedArray:
-    array = pa.array(column)
-    return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
-
-
-def _arrow(frame: pd.DataFrame) -> pa.Table:
-    return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    frames = {kind: to_frame(table) for kind, table in tables.items() if kind != "images"}
+    sessions, interactions = frames.get("sessions"), frames.get("interactions")
+    return Dataset(folder, info["name"], info, frames["items"], sessions, interactions)
 
 
 def _image_frame(images: Mapping[int, bytes] | Iterable[tuple[int, bytes]] | None) -> pd.DataFrame | None:
@@ -240,7 +216,9 @@ def _image_frame(images: Mapping[int, bytes] | Iterable[tuple[int, bytes]] | Non
     return pd.DataFrame({"item": [item for item, _ in pairs], "image": [image for _, image in pairs]})
 
 
-def _check(tables: Mapping[str, pa.Table], arrays: Mapping[str, np.ndarray], extra: Mapping, folder: Path) -> None:
+def _check(
+    tables: Mapping[str, pa.Table], arrays: Mapping[str, np.ndarray], extra: Mapping[str, Any], folder: Path
+) -> None:
     n_items = len(tables["items"])
     validation.check_items(tables["items"], folder / "items.parquet")
     if "sessions" in tables:
@@ -254,7 +232,8 @@ def _check(tables: Mapping[str, pa.Table], arrays: Mapping[str, np.ndarray], ext
 
 
 def _hashes(tables: Mapping[str, pa.Table], arrays: Mapping[str, np.ndarray], folder: Path) -> dict[str, str]:
-    files = {f"{kind}.parquet": table_hash(table, where=folder / f"{kind}.parquet") for kind, table in tables.items()}
+    names = {f"{kind}.parquet": table for kind, table in tables.items()}
+    files = {name: table_hash(table, where=folder / name) for name, table in names.items()}
     files |= {f"features/{name}.npy": array_hash(array) for name, array in arrays.items()}
     return dict(sorted(files.items()))
 
@@ -268,58 +247,22 @@ def _verify(
         raise DisentrecError(
             f"the content of {', '.join(changed)} is not what dataset.json says",
             where=folder,
-            how="Restore the file, or write the folder again: runs are named by the fingerprint of their data",
+            how="Restore the file, or make the folder again: runs are named by the fingerprint of their data",
         )
     if combined_hash(found) != info["fingerprint"]:
         raise DisentrecError(
-            "the fingerprint does not belong to the listed files", where=folder / "dataset.json", how="Write the folder again"
+            "the fingerprint is not that of the listed files",
+            where=folder / "dataset.json",
+            how="Make the folder again",
         )
 
 
 def _counts(tables: Mapping[str, pa.Table]) -> dict[str, int]:
     counts = {kind: len(table) for kind, table in tables.items()}
     if "sessions" in tables:
-        counts["events"] = len(validation.lists_of(tables["sessions"]["items"]).values)
+        counts["events"] = len(lists_of(tables["sessions"]["items"]).values)
     for kind in ("sessions", "interactions"):
         if kind in tables and "user" in tables[kind].column_names:
             users = tables[kind]["user"].to_numpy()
             counts["users"] = max(counts.get("users", 0), len(np.unique(users[users >= 0])))
     return counts
-
-
-def _check_target(folder: Path, overwrite: bool) -> None:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not (folder / "dataset.json").exists():
-        raise DisentrecError("not a dataset folder, and not empty", where=folder, how="Choose another place")
-    if not overwrite:
-        raise DisentrecError("a data set is already here", where=folder, how="Choose another place, or overwrite=True")
-
-
-def _write_extra(draft: Path, extra_files: ExtraFiles | None) -> None:
-    if callable(extra_files):
-        extra_files(draft)
-        return
-    for relative, content in (extra_files or {}).items():
-        path = (draft / relative).resolve()
-        if not path.is_relative_to(draft.resolve()) or path.exists():
-            raise DisentrecError(
-                f"cannot add the file {relative!r}", how="Name a new file by a path relative to the dataset folder"
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-
-
-def _rename(draft: Path, folder: Path) -> None:
-    """Gives the finished draft its name; an older folder goes only once the new one is in its place."""
-    if not folder.exists():
-        draft.replace(folder)
-        return
-    old = draft.with_name(draft.name + ".old")
-    folder.replace(old)
-    try:
-        draft.replace(folder)
-    except OSError:
-        old.replace(folder)
-        raise
-    shutil.rmtree(old)

@@ -1,214 +1,248 @@
-"""The checks every data set passes, each time it is read: what is wrong, where, and how to mend it."""
+"""What a dataset folder must satisfy: a refusal says what is wrong, where, and how to mend it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from disentrec.data.columns import lists_of
 from disentrec.data.sequences import Sequences
 from disentrec.errors import DisentrecError
 
 FORMAT = 1
 SPLITS = ("train", "valid", "test")
-KEYS = ("format", "name", "licence", "provenance", "counts", "fingerprint", "files", "features")
+KEYS = {"name": str, "licence": str, "provenance": str, "counts": dict, "fingerprint": str, "files": dict}
+#: The only files that may be listed: a dataset.json cannot point the reader at anything else.
+FILE = re.compile(r"(items|sessions|interactions|images)\.parquet|features/[A-Za-z0-9_-]+\.npy")
+REWRITE = "Write the folder with disentrec.data.schema.write_dataset"
 
 
-def missing(path: Path, what: str, how: str) -> DisentrecError:
-    """Returns the error for a file that is not there."""
-    return DisentrecError(f"{what} is missing", where=path, how=how)
-
-
-def check_info(info: Any, where: Path) -> None:
-    """Raises unless dataset.json has every key and a format this version reads."""
-    absent = [key for key in KEYS if not isinstance(info, dict) or key not in info]
-    if absent:
-        raise DisentrecError(f"keys are missing: {', '.join(absent)}", where=where, how="Write the folder again")
-    if info["format"] != FORMAT:
+def check_info(info: Any, where: object) -> None:
+    """Raises unless the parsed dataset.json has a known format, every key, and lists only known files."""
+    version = info.get("format") if isinstance(info, dict) else None
+    if not isinstance(version, int):
+        raise DisentrecError("no format number", where=where, how=REWRITE)
+    if version > FORMAT:
         raise DisentrecError(
-            f"format {info['format']!r}, this version reads {FORMAT}", where=where, how="Write the folder again"
-        )
-
-
-def canonical(table: pa.Table, kind: str, where: Path) -> pa.Table:
-    """Returns the table without schema metadata, session lists as list<int32>; other types of lists raise."""
-    table = table.replace_schema_metadata(None)
-    if kind != "sessions" or "items" not in table.column_names:
-        return table
-    column = table["items"]
-    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
-    if not is_list or not pa.types.is_integer(column.type.value_type):
-        raise DisentrecError(f"'items' is {column.type}, not a list of integers", where=where, how="Write it as list<int32>")
-    place = table.column_names.index("items")
-    return table.set_column(place, "items", column.cast(pa.list_(pa.int32())))
-
-
-def lists_of(column: pa.ChunkedArray) -> Sequences:
-    """Returns a column of integer lists in flat form, without making a Python list."""
-    array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.list_(pa.int32()))
-    offsets = array.offsets.to_numpy().astype(np.int64)
-    values = array.values.to_numpy(zero_copy_only=False)[offsets[0] : offsets[-1]].astype(np.int32)
-    return Sequences(values, offsets - offsets[0])
-
-
-def check_items(table: pa.Table, where: Path) -> None:
-    """Raises unless items are 0..n-1 in order, at least two, and prices are not negative."""
-    items = table.to_pandas()
-    _need(items, ("item",), where)
-    ids = items["item"].to_numpy()
-    if len(ids) < 2:
-        raise DisentrecError("fewer than two items", where=where, how="There is nothing to rank")
-    if not np.issubdtype(ids.dtype, np.integer):
-        raise DisentrecError(f"item ids are {ids.dtype}", where=where, how="Write them as integers without nulls")
-    if not np.array_equal(ids, np.arange(len(ids))):
-        row = int(np.flatnonzero(ids != np.arange(len(ids)))[0])
-        raise DisentrecError(
-            f"item ids are not 0, 1, 2, ... in order: row {row} holds {ids[row]} (a gap, a duplicate or disorder)",
+            f"format {version} is newer than this package reads ({FORMAT})",
             where=where,
-            how="Renumber the items densely and sort them",
+            how="Upgrade disentrec",
         )
-    if "price" in items and (items["price"] < 0).any():
-        raise DisentrecError(
-            f"item {int((items['price'] < 0).idxmax())} has a negative price", where=where, how="Leave unknown prices null"
-        )
-
-
-def check_sessions(arrow: pa.Table, n_items: int, extra: Mapping[str, Any], where: Path) -> None:
-    """Raises unless every session has two known items or more, ids are dense and parts do not overlap.
-
-    With `repeats: false` in `extra` the source says that no target repeats an item of its prefix; one that does is
-    then an error of construction. With `split_by: "time"` the parts must follow each other.
-    """
-    _need(arrow.schema.empty_table().to_pandas(), ("session", "items"), where)
-    if arrow["items"].null_count or any(chunk.values.null_count for chunk in arrow["items"].chunks):
-        raise DisentrecError("'items' holds nulls", where=where, how="Drop empty sessions and unknown items")
-    sequences = lists_of(arrow["items"])
-    table = arrow.drop_columns(["items"]).to_pandas()
-    if len(table) == 0:
-        raise DisentrecError("there are no sessions", where=where, how="Write the folder again")
-    ids = table["session"].to_numpy()
-    if table["session"].isna().any() or not np.issubdtype(ids.dtype, np.integer):
-        raise DisentrecError("session ids are not integers", where=where, how="Number the sessions 0, 1, 2, ...")
-    if len(np.unique(ids)) < len(ids):
-        again = table["session"][table["session"].duplicated()].iloc[0]
-        parts = table.loc[table["session"] == again, "split"].unique() if "split" in table else []
-        overlap = f" and stands in the parts {', '.join(map(str, parts))}: splits overlap" if len(parts) > 1 else ""
-        raise DisentrecError(
-            f"session {again} occurs twice{overlap}", where=where, how="Keep each session once, in one part"
-        )
-    if not np.array_equal(ids, np.arange(len(ids))):
-        raise DisentrecError("session ids are not 0, 1, 2, ... in order", where=where, how="Renumber the sessions densely")
-    short = np.flatnonzero(sequences.lengths < 2)
-    if len(short):
-        raise DisentrecError(
-            f"session {short[0]} has {sequences.lengths[short[0]]} item(s)", where=where, how="Drop sessions shorter than two"
-        )
-    _known(sequences.values, sequences.rows, n_items, "session", where)
-    _check_split(table, where)
-    if "time" in table and table["time"].isna().any():
-        raise DisentrecError("'time' holds nulls", where=where, how="Give every session a time, or none")
-    if extra.get("split_by") == "time" and {"time", "split"} <= set(table):
-        _in_order(table, where)
-    if not extra.get("repeats", True):
-        last = sequences.values[sequences.offsets[1:] - 1]
-        inside = (sequences.values == np.repeat(last, sequences.lengths)).astype(np.int64)
-        twice = np.flatnonzero(np.add.reduceat(inside, sequences.offsets[:-1]) > 1)
-        if len(twice):
+    for key, kind in KEYS.items():
+        if not isinstance(info.get(key), kind):
             raise DisentrecError(
-                f"the target of session {twice[0]} stands in its own prefix, though this source has no repeats",
-                where=where,
-                how="Mend how sessions are built, or set extra.repeats to true if items may repeat",
+                f"the key {key!r} is missing or not a {kind.__name__}", where=where, how=REWRITE
+            )
+    files = set(info["files"])
+    strange = sorted(file for file in files if not FILE.fullmatch(file))
+    if strange:
+        raise DisentrecError(f"not files of a dataset folder: {', '.join(strange)}", where=where, how=REWRITE)
+    wanted = {"items.parquet"} | {f"features/{name}.npy" for name in info.get("features", {})}
+    if wanted - files:
+        raise DisentrecError(
+            f"files not listed: {', '.join(sorted(wanted - files))}", where=where, how=REWRITE
+        )
+
+
+def check_items(table: pa.Table, where: object) -> None:
+    """Raises unless items are 0..n-1 in order and prices are at least 0 (NaN where unknown)."""
+    _check_dense(table["item"].to_numpy(), "item", where)
+    _check_price(table, where)
+
+
+def check_sessions(table: pa.Table, n_items: int, extra: Mapping[str, Any], where: object) -> None:
+    """Raises unless sessions are of 2 or more known items and their splits are named, filled and disjoint."""
+    session, split, lists = table["session"].to_numpy(), _splits(table), lists_of(table["items"])
+    if split is not None:
+        _check_disjoint(session, split, "session", where)
+    _check_dense(session, "session", where)
+    short = lists.lengths < 2
+    if short.any():
+        raise DisentrecError(
+            f"{_count(short, 'session')} shorter than 2 items: no prefix and target",
+            where=f"{where}, column items",
+            how="Drop these sessions and number the rest from 0",
+        )
+    _check_known(lists.values, n_items, where, "items", rows=lists.rows)
+    if split is not None:
+        _check_splits(split, where)
+        if extra.get("split_by") == "time":
+            _check_time_order(table, split, where)
+    if extra.get("repeats") is False:
+        repeated = repeated_targets(lists)
+        if repeated.any():
+            raise DisentrecError(
+                f"target inside its own prefix: {_count(repeated, 'session')} so, but the set has no repeats",
+                where=f"{where}, column items",
+                how="Check how sessions were built, or do not declare repeats=false in extra",
             )
 
 
-def check_interactions(arrow: pa.Table, n_items: int, where: Path) -> None:
-    """Raises unless users are dense, items known and no (user, item) pair stands in two parts."""
-    table = arrow.to_pandas()
-    _need(table, ("user", "item"), where)
-    for name in ("user", "item"):
-        if table[name].isna().any() or not np.issubdtype(table[name].to_numpy().dtype, np.integer):
-            raise DisentrecError(f"{name!r} is not made of integers", where=where, how="Number users and items 0, 1, 2, ...")
-    _known(table["item"].to_numpy(), np.arange(len(table)), n_items, "row", where)
-    users = np.unique(table["user"].to_numpy())
-    if len(users) == 0:
-        raise DisentrecError("there are no interactions", where=where, how="Import the data set again")
-    if not np.array_equal(users, np.arange(len(users))):
-        raise DisentrecError("user ids have gaps or do not begin at 0", where=where, how="Renumber the users densely")
-    _check_split(table, where)
-    if "split" in table:
-        pairs = table[["user", "item", "split"]].drop_duplicates()
-        twice = pairs.duplicated(["user", "item"])
-        if twice.any():
-            user, item = pairs.loc[twice, ["user", "item"]].iloc[0]
-            raise DisentrecError(
-                f"user {user} and item {item} stand in two parts: splits overlap", where=where, how="Keep each pair in one part"
-            )
+def repeated_targets(lists: Sequences) -> np.ndarray:
+    """Returns which sessions hold their last item earlier too, (n,) bool."""
+    last = np.repeat(lists.values[lists.offsets[1:] - 1], lists.lengths)
+    earlier = lists.positions < np.repeat(lists.lengths - 1, lists.lengths)
+    return np.bincount(lists.rows[(lists.values == last) & earlier], minlength=len(lists)) > 0
 
 
-def check_images(table: pa.Table, n_items: int, where: Path) -> None:
-    """Raises unless pictures belong to known items, one each."""
-    items = table["item"].to_numpy()
-    _known(items, np.arange(len(items)), n_items, "row", where)
-    if len(np.unique(items)) < len(items):
-        raise DisentrecError("an item has two pictures", where=where, how="Keep one picture per item")
-
-
-def check_feature(values: np.ndarray, name: str, n_items: int, where: Path) -> None:
-    """Raises unless a feature is a finite float32 matrix with one row per item."""
-    if values.ndim != 2 or values.dtype != np.float32:
+def check_interactions(table: pa.Table, n_items: int, where: object) -> None:
+    """Raises unless users and items are known and no (user, item) pair stands in two splits."""
+    user, item, split = table["user"].to_numpy(), table["item"].to_numpy(), _splits(table)
+    if (user < 0).any():
         raise DisentrecError(
-            f"shape {values.shape}, {values.dtype}: not a float32 matrix", where=where, how="Save it as (items, dim) float32"
+            f"{_count(user < 0, 'row')} of a negative user",
+            where=f"{where}, column user",
+            how="Number users from 0 and leave anonymous interactions out",
         )
-    if len(values) != n_items:
+    _check_known(item, n_items, where, "item")
+    _check_price(table, where)
+    if split is not None:
+        _check_splits(split, where)
+        _check_disjoint(user.astype(np.int64) * n_items + item, split, "pair of user and item", where)
+
+
+def check_images(table: pa.Table, n_items: int, where: object) -> None:
+    """Raises unless images belong to known items, at most one each, in item order."""
+    item = table["item"].to_numpy()
+    _check_known(item, n_items, where, "item")
+    if (np.diff(item) <= 0).any():
         raise DisentrecError(
-            f"{len(values)} rows for {n_items} items", where=where, how="Write one row per item, zero where nothing is known"
+            "images not one per item in item order", where=where, how="Sort by item, drop doubles"
         )
-    if not np.isfinite(values).all():
-        row = int(np.flatnonzero(~np.isfinite(values).all(1))[0])
-        raise DisentrecError(f"row {row} is not finite", where=where, how="Write a zero row where nothing is known")
-
-
-def _need(table: pd.DataFrame, columns: tuple[str, ...], where: Path) -> None:
-    missing = [name for name in columns if name not in table]
-    if missing:
+    empty = pc.binary_length(table["image"]).to_numpy() == 0
+    if empty.any():
         raise DisentrecError(
-            f"column(s) missing: {', '.join(missing)}", where=where, how=f"At hand: {', '.join(map(str, table.columns)) or 'none'}"
+            f"{_count(empty, 'row')} an image of 0 bytes", where=where, how="Leave items without an image out"
         )
 
 
-def _in_order(table: pd.DataFrame, where: Path) -> None:
-    times = table.groupby("split")["time"].agg(["min", "max"])
-    present = [part for part in SPLITS if part in times.index]
-    for before, after in zip(present, present[1:], strict=False):
-        if times.loc[before, "max"] > times.loc[after, "min"]:
-            raise DisentrecError(
-                f"splits overlap: the part {after!r} begins before {before!r} ends",
-                where=where,
-                how="Cut the parts at points in time, or drop split_by",
-            )
-
-
-def _known(items: np.ndarray, owner: np.ndarray, n_items: int, word: str, where: Path) -> None:
-    bad = np.flatnonzero((items < 0) | (items >= n_items))
-    if len(bad):
+def check_feature(array: np.ndarray, name: str, n_items: int, where: object) -> None:
+    """Raises unless `array` is finite float32 with one row per item."""
+    if array.dtype != np.float32:
         raise DisentrecError(
-            f"{word} {owner[bad[0]]} holds item {items[bad[0]]}, the catalogue ends at {n_items - 1}",
+            f"feature {name!r} has the type {array.dtype}, not float32",
             where=where,
-            how="Add the item to items.parquet, or drop it here",
+            how="Store it as float32",
+        )
+    if array.ndim != 2 or len(array) != n_items or not array.shape[1]:
+        raise DisentrecError(
+            f"feature {name!r} has the shape {array.shape}, but there are {n_items} items",
+            where=where,
+            how="Give one row per item, in item order, all zeros where the item has none",
+        )
+    bad = ~np.isfinite(array).all(axis=1)
+    if bad.any():
+        raise DisentrecError(
+            f"feature {name!r} is not finite: {_count(bad, 'item')} NaN or infinite",
+            where=where,
+            how="Write zeros where an item has no feature, and check the encoder for overflow",
         )
 
 
-def _check_split(table: pd.DataFrame, where: Path) -> None:
-    if "split" not in table:
+def _count(wrong: np.ndarray, noun: str) -> str:
+    """Returns "session 7 is" or "3 sessions (first: 7) are"."""
+    count, row = int(wrong.sum()), int(np.flatnonzero(wrong)[0])
+    return f"{noun} {row} is" if count == 1 else f"{count} {noun}s (first: {row}) are"
+
+
+def _check_dense(ids: np.ndarray, name: str, where: object) -> None:
+    if not len(ids):
+        raise DisentrecError(
+            f"there is no {name} at all", where=where, how="Check the source and its filters"
+        )
+    wrong = ids != np.arange(len(ids))
+    if not wrong.any():
         return
-    found = set(table["split"].dropna().unique())
-    if table["split"].isna().any() or not found <= set(SPLITS):
-        odd = sorted(map(str, found - set(SPLITS))) or ["null"]
-        raise DisentrecError(f"unknown part(s) {', '.join(odd)}", where=where, how=f"Valid: {', '.join(SPLITS)}")
-    for part in ("train", "test"):
-        if part not in found:
-            raise DisentrecError(f"the part {part!r} is empty", where=where, how="Drop the column to have a split drawn")
+    if len(np.unique(ids)) < len(ids):
+        problem = "has duplicates"
+    elif ids.min() == 0 and ids.max() == len(ids) - 1:
+        problem = "is not sorted"
+    else:
+        problem = "has gaps"
+    row = int(np.flatnonzero(wrong)[0])
+    raise DisentrecError(
+        f"column {name!r} {problem}: row {row} holds {ids[row]}",
+        where=where,
+        how=f"Number every {name} 0..{len(ids) - 1} in order, and keep the names of the source in native_id",
+    )
+
+
+def _check_known(
+    items: np.ndarray, n_items: int, where: object, column: str, rows: np.ndarray | None = None
+) -> None:
+    wrong = (items < 0) | (items >= n_items)
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        row = first if rows is None else int(rows[first])
+        raise DisentrecError(
+            f"{wrong.sum()} unknown items, first {items[first]} in row {row}; items are 0..{n_items - 1}",
+            where=f"{where}, column {column}",
+            how="Count items from 0 (0 is an item, not padding) and give every item a row in items.parquet",
+        )
+
+
+def _check_price(table: pa.Table, where: object) -> None:
+    if "price" in table.column_names:
+        price = table["price"].to_numpy()
+        wrong = (price < 0) | np.isinf(price)
+        if wrong.any():
+            raise DisentrecError(
+                f"{_count(wrong, 'row')} of a negative or infinite price",
+                where=f"{where}, column price",
+                how="Drop refunds; write NaN where a price is unknown",
+            )
+
+
+def _splits(table: pa.Table) -> np.ndarray | None:
+    return table["split"].to_numpy() if "split" in table.column_names else None
+
+
+def _check_splits(split: np.ndarray, where: object) -> None:
+    names = set(np.unique(split.astype(str)).tolist())
+    if unknown := names - set(SPLITS):
+        raise DisentrecError(
+            f"unknown split names: {', '.join(sorted(unknown))}",
+            where=f"{where}, column split",
+            how=f"Valid: {', '.join(SPLITS)}",
+        )
+    for name in ("train", "test"):  # validation may be carved from train by the protocol
+        if name not in names:
+            raise DisentrecError(
+                f"the split {name!r} is empty",
+                where=f"{where}, column split",
+                how="Give it at least one row, or leave the column out and let the protocol split",
+            )
+
+
+def _check_disjoint(key: np.ndarray, split: np.ndarray, noun: str, where: object) -> None:
+    order = np.argsort(key, kind="stable")
+    key, split = key[order], split[order]
+    overlap = (key[1:] == key[:-1]) & (split[1:] != split[:-1])
+    if overlap.any():
+        row = order[np.flatnonzero(overlap)[0] + 1]
+        raise DisentrecError(
+            f"splits overlap: {int(overlap.sum())} times one {noun} is in two splits, first in row {row}",
+            where=f"{where}, column split",
+            how="Assign each to a single split: what is tested must not be trained on",
+        )
+
+
+def _check_time_order(table: pa.Table, split: np.ndarray, where: object) -> None:
+    if "time" not in table.column_names:
+        raise DisentrecError(
+            "split by time, but there is no column 'time'", where=where, how="Write the start times"
+        )
+    time = table["time"].to_numpy()
+    for earlier, later in pairwise(name for name in SPLITS if (split == name).any()):
+        if time[split == earlier].max() > time[split == later].min():
+            raise DisentrecError(
+                f"split by time, but {earlier} reaches beyond the start of {later}",
+                where=f"{where}, columns time and split",
+                how="Cut the sessions at one moment, or do not declare split_by=time in extra",
+            )

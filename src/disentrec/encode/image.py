@@ -22,8 +22,8 @@ DIM = 2 * COLOURS + CELLS * CELLS * ORIENTATIONS
 def colour_hog(images: Iterable[bytes | None], chunk: int = 256) -> np.ndarray:
     """Returns a descriptor of every PNG or JPEG, (n, 360) float32; None gives a row of zeros.
 
-    Colour histograms (hue, saturation, value; upper and lower half) and histograms of oriented gradients, each
-    the square root of shares, so that the Euclidean distance is Hellinger's. Both parts have norm 1 or less.
+    Colour histograms (hue, saturation, value; upper and lower half) and histograms of oriented gradients,
+    each the square root of shares, so that the Euclidean distance is Hellinger's. Both have norm 1 or less.
     """
     images = iter(images)
     parts = []
@@ -38,13 +38,12 @@ def colour_hog(images: Iterable[bytes | None], chunk: int = 256) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros((0, DIM), dtype=np.float32)
 
 
-def pca(features: np.ndarray, dim: int = 100, seed: int = 0) -> np.ndarray:
+def pca(features: np.ndarray, dim: int = 100) -> np.ndarray:
     """Returns the leading principal components of `features`, (n, dim) float32, scaled to mean norm 1.
 
     Rows of zeros (no content) take no part in the fit and stay zero, which is also the mean of the others.
-    Exact, so `seed` has no effect yet; it stands here because encoders that draw have it. Directions beyond the rank are zeros.
+    Directions beyond the rank are zeros. Exact: there is nothing to draw.
     """
-    del seed
     features = np.asarray(features, dtype=np.float64)  # (n, d)
     out = np.zeros((len(features), dim))
     rows = covered_rows(features)
@@ -60,7 +59,7 @@ def pca(features: np.ndarray, dim: int = 100, seed: int = 0) -> np.ndarray:
 
 
 def _pixels(image: bytes, row: int) -> np.ndarray:
-    """Returns hue, saturation, value and grey of one image, (side, side, 4) uint8; transparency becomes white."""
+    """Returns hue, saturation, value and grey of one image, (side, side, 4) uint8, on white."""
     from PIL import Image
 
     try:
@@ -68,7 +67,8 @@ def _pixels(image: bytes, row: int) -> np.ndarray:
             picture = opened.convert("RGBA")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise DisentrecError(
-            f"the image of item {row} is not readable: {error}", how="Give PNG or JPEG bytes, or None for no image"
+            f"the image of item {row} is not readable: {error}",
+            how="Give PNG or JPEG bytes, or None for no image",
         ) from error
     white = Image.new("RGBA", picture.size, "white")
     picture = Image.alpha_composite(white, picture).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BOX)
@@ -84,7 +84,7 @@ def _colours(pixels: np.ndarray) -> np.ndarray:
 
 
 def _edges(grey: np.ndarray) -> np.ndarray:
-    """Returns the histograms of edge directions in all cells, (images, cells * cells * orientations), norm <= 1."""
+    """Returns the histograms of edge directions in all cells, (images, cells^2 * orientations)."""
     grey = grey.astype(np.float64) / 255
     down, right = np.gradient(grey, axis=(1, 2))
     strength = np.hypot(down, right)

