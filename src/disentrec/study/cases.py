@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from disentrec.data.bazaar import Oracle, has_truth, read_truth
 from disentrec.data.protocol import Protocol
 from disentrec.data.schema import Dataset, read_dataset
 from disentrec.data.sequences import Sequences
@@ -107,7 +106,9 @@ def case_facts(dataset: Dataset, split: SessionSplit, *, with_truth: bool = True
         "target_frequency": frequency[test.target].astype(np.int32),
         "prefix_length": test.prefix.lengths.astype(np.int16),
     }
-    if with_truth and has_truth(dataset.folder):
+    if with_truth and (dataset.folder / "truth").is_dir():
+        from disentrec.data.bazaar import Oracle, read_truth
+
         oracle = Oracle(read_truth(dataset.folder))
         facts["cause"] = oracle.true_causes(test).astype(np.int8)
         facts["cause_posterior"] = oracle.cause_posterior(test).astype(np.float32)

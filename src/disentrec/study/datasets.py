@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from disentrec.data.bazaar import BazaarParameters, write_bazaar
-from disentrec.data.layouts import import_layout
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.paths import DATA
 from disentrec.study.papers import sources
@@ -25,6 +23,8 @@ def dataset_folder(name: str, root: Path = DATA) -> Path:
     if (folder / "dataset.json").exists():
         return folder
     if source.source == "bazaar":
+        from disentrec.data.bazaar import BazaarParameters, write_bazaar
+
         write_bazaar(folder, BazaarParameters.preset(source.scale, **source.knobs))
         return folder
     raise DisentrecError(
@@ -40,6 +40,8 @@ def import_dataset(name: str, origin: Path, root: Path = DATA, *, overwrite: boo
     if name not in sources() or sources()[name].layout is None:
         importable = [source.name for source in sources().values() if source.layout]
         raise unknown_name("importable data set", name, importable, where="papers/datasets.yaml")
+    from disentrec.data.layouts import import_layout
+
     source, folder = sources()[name], root / name
     import_layout(origin, folder, layout=source.layout, name=name, overwrite=overwrite, **source.options)
     return folder

@@ -23,7 +23,6 @@ from disentrec.evaluation.metrics import best_per_metric, metrics_from_ranks, ov
 from disentrec.evaluation.ranking import rank_cases
 from disentrec.models import Catalogue
 from disentrec.paths import ROOT
-from disentrec.study.analysis import analyse
 from disentrec.study.spec import RunSpec
 from disentrec.study.store import RunRecord, Store
 from disentrec.training import TrainingResult, train
@@ -50,14 +49,14 @@ def run(spec: RunSpec, folder: Path, store: Store, *, threads: int = 1, device: 
             how="Make the specs again from this folder, or restore the data",
         )
     model = models.build(spec.model, spec.settings, catalogue(dataset, split), spec.seed)
-    before = analyse(model, dataset, split) if spec.analyse else None
+    before = _analysis(model, dataset, split) if spec.analyse else None
     result = train(model, split, spec.training, spec.protocol, spec.seed, device)
     scoring = time.perf_counter()
     metrics, arrays = _score(model, split, spec, result)
     scored = time.perf_counter()
     extra: dict[str, Any] = {}
     if spec.analyse and result.status == "finished":
-        after = analyse(model, dataset, split)
+        after = _analysis(model, dataset, split)
         extra = {"before": before.measures, "after": after.measures}
         arrays |= {f"before_{name}": array for name, array in before.arrays.items()}
         arrays |= {f"after_{name}": array for name, array in after.arrays.items()}
@@ -81,6 +80,12 @@ def run(spec: RunSpec, folder: Path, store: Store, *, threads: int = 1, device: 
         "commit": commit(),
     }
     return store.save(spec, content, arrays)
+
+
+def _analysis(model: models.SessionModel, dataset: Dataset, split: SessionSplit):
+    from disentrec.study.analysis import analyse  # scikit-learn's import is not free, and few runs need it
+
+    return analyse(model, dataset, split)
 
 
 def catalogue(dataset: Dataset, split: SessionSplit) -> Catalogue:

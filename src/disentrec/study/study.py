@@ -146,7 +146,8 @@ class Study:
             training=training_settings(training),
             seed=seed,
             budget=self.budget.name,
-            analyse=row.analyse,
+            # Without item features there is one cause: nothing to tell apart.
+            analyse=row.analyse and has_features(self.store, dataset),
         )
 
 

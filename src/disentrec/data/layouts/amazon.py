@@ -1,0 +1,83 @@
+"""Purchase histories with item tables and ready features: Amazon subsets and TikTok, for top-N models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from disentrec.data.layouts.common import read_frame, texts
+from disentrec.encode.scaling import unit_mean_norm
+from disentrec.encode.text import tfidf_svd
+from disentrec.errors import DisentrecError
+
+#: A ready feature file is named after the first of these words it holds; others keep their own name.
+MODALITIES = ("image", "text", "audio")
+RENAMED = {"categories": "category"}
+
+
+def amazon(source: Path, *, file: str = "interactions", dim: int = 100) -> dict[str, Any]:
+    """Imports user-item interactions with all that is known of the items; there are no sessions.
+
+    `file` names the interactions (some folders bring a second split). A column seq_pos becomes `time`, an ordinal;
+    splits stay as published. Feature files (*.npy, one row per item) are brought to mean norm 1; without a ready
+    "text", titles are encoded by TF-IDF and SVD, `dim` wide. Items without a table keep their numbers only.
+    """
+    path = source / f"{file}.parquet"
+    if not path.exists():
+        valid = sorted(found.stem for found in source.glob("interactions*.parquet"))
+        raise DisentrecError(f"no interactions {file!r}", where=source, how=f"Valid: {', '.join(valid)}")
+    events = read_frame(path)
+    order = [name for name in ("user", "seq_pos") if name in events]
+    events = events.sort_values(order, kind="stable", ignore_index=True)
+    table = events[["user", "item"]].copy()
+    if "seq_pos" in events:
+        table["time"] = events["seq_pos"].astype(np.int64)
+    if "split" in events:
+        table["split"] = events["split"].astype(str).replace({"val": "valid"})
+    items = _items(source, int(events["item"].max()) + 1)
+    features, encoders = _features(source, items, dim)
+    tiktok = "tiktok" in source.name
+    return {
+        "items": items,
+        "interactions": table,
+        "features": features,
+        "encoders": encoders,
+        "licence": "Private. Challenge data of TikTok/ByteDance (ICME 2019): research use, no redistribution."
+        if tiktok
+        else "Private. Collected from Amazon by J. McAuley (UCSD): research use with citation; product texts belong"
+        " to Amazon and its vendors and may not be redistributed.",
+        "provenance": f"private: {source.name}, published interactions and item data",
+        "notes": "`time` is the position in the user's history." if "time" in table else "No order in time is known.",
+        "extra": {"split_by": "published" if "split" in table else "none"},
+    }
+
+
+def _items(source: Path, n_items: int) -> pd.DataFrame:
+    path, names = source / "items.parquet", source / "item_asin.csv"
+    if path.exists():
+        found = read_frame(path).rename(columns=RENAMED).sort_values("item", ignore_index=True)
+    elif names.exists():
+        found = pd.read_csv(names, dtype={"asin": str}).rename(columns={"asin": "native_id"})
+    else:
+        return pd.DataFrame({"item": np.arange(n_items)})
+    for name in found.columns.drop("item"):
+        if not pd.api.types.is_numeric_dtype(found[name]):
+            found[name] = texts(found[name])
+    return found
+
+
+def _features(source: Path, items: pd.DataFrame, dim: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    features, encoders = {}, {}
+    for path in sorted(source.glob("*.npy")):
+        name = next((word for word in MODALITIES if word in path.stem), path.stem)
+        if name in features:
+            name = path.stem
+        features[name] = unit_mean_norm(np.load(path, allow_pickle=False))
+        encoders[name] = f"ready: {path.stem}, mean norm 1"
+    if "text" not in features and "title" in items:
+        features["text"] = tfidf_svd(items["title"].tolist(), dim)
+        encoders["text"] = "TF-IDF of the title, truncated SVD, mean norm 1"
+    return features, encoders

@@ -1,0 +1,78 @@
+"""What the importers share: filters, splits, and texts without holes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from disentrec.data.sequences import Sequences
+from disentrec.errors import DisentrecError
+
+SHARES = (0.8, 0.1, 0.1)  # train, valid, test
+
+
+def read_frame(path: Path, columns: Iterable[str] | None = None) -> pd.DataFrame:
+    """Returns a parquet file of plain columns, optionally some of them."""
+    return pq.read_table(path, columns=None if columns is None else list(columns)).to_pandas()
+
+
+def texts(column: pd.Series) -> list[str]:
+    """Returns a column as texts, "" where nothing is known."""
+    return [str(value) if known else "" for value, known in zip(column, column.notna(), strict=True)]
+
+
+def split_in_order(n: int) -> np.ndarray:
+    """Returns (n,) split names, 8:1:1 in the order of the rows."""
+    first, second = round(SHARES[0] * n), round((SHARES[0] + SHARES[1]) * n)
+    return np.repeat(np.array(["train", "valid", "test"]), [first, second - first, n - second])
+
+
+def split_by_time(time: np.ndarray) -> np.ndarray:
+    """Returns (n,) split names, about 8:1:1, for times in ascending order; equal times are never parted."""
+    split = split_in_order(len(time))
+    for name in ("valid", "test"):
+        begin = int(np.argmax(split == name))
+        split[np.searchsorted(time, time[begin]) : begin] = name
+    return split
+
+
+def frequent(lists: Sequences, train: np.ndarray, n_items: int, min_count: int) -> np.ndarray:
+    """Returns which items occur in at least `min_count` training sessions' places, (n_items,) bool.
+
+    With 0 every item that occurs anywhere stays.
+    """
+    part = lists.take(np.flatnonzero(train)) if min_count else lists
+    return np.bincount(part.values, minlength=n_items) >= max(min_count, 1)
+
+
+def keep_items(lists: Sequences, keep: np.ndarray) -> tuple[Sequences, np.ndarray]:
+    """Returns the lists without other items, the rest renumbered 0.. in order, and the old number of each."""
+    inside = keep[lists.values]
+    lengths = np.bincount(lists.rows[inside], minlength=len(lists))
+    new = np.cumsum(keep) - 1
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Sequences(new[lists.values[inside]].astype(np.int32), offsets), np.flatnonzero(keep)
+
+
+def filter_sessions(
+    lists: Sequences, train: np.ndarray, n_items: int, min_count: int, source: Path
+) -> tuple[Sequences, np.ndarray, np.ndarray]:
+    """Returns (lists of frequent items only, rows that still have 2 or more, old item numbers).
+
+    Items are counted in training once, before short sessions go; the first returned has only the kept rows.
+    """
+    kept, old = keep_items(lists, frequent(lists, train, n_items, min_count))
+    rows = np.flatnonzero(kept.lengths >= 2)
+    if not len(rows):
+        raise DisentrecError(
+            f"no session of 2 or more items is left with min_count={min_count}", where=source, how="Lower min_count"
+        )
+    kept = kept.take(rows)
+    # Items whose every session went are no longer part of the catalogue.
+    used = np.bincount(kept.values, minlength=len(old)) > 0
+    kept, still = keep_items(kept, used)
+    return kept, rows, old[still]
