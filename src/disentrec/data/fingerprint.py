@@ -1,4 +1,4 @@
-"""Digests of content: the same values give the same digest, whatever the platform, encoding or compression."""
+"""Digests of content: equal values give equal digests, whatever the platform, encoding or compression."""
 
 from __future__ import annotations
 

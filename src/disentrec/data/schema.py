@@ -105,7 +105,7 @@ def write_dataset(
     `encoders` says in words how each feature was made. `extra` is any JSON. Two of its entries are promises
     that are checked here and at every reading: `repeats: false` (no target stands inside its own prefix) and
     `split_by: "time"` (the splits follow each other). `extra_files` adds files before the folder gets its
-    name: relative path -> bytes, or a function that is given the folder. Raises DisentrecError on invalid data.
+    name: relative path -> bytes, or a function that is given the folder. Invalid data raises DisentrecError.
     """
     folder = Path(folder)
     check_target(folder, overwrite)

@@ -14,6 +14,7 @@ from disentrec.errors import DisentrecError
 SIZE = 64  # pixels of a side, after resizing
 HSV_BINS = (12, 3, 3)
 CELLS, ORIENTATIONS = 4, 9
+EXACT = 1024  # columns up to which `pca` solves the full problem
 COLOURS = int(np.prod(HSV_BINS))
 #: Colours of the upper and of the lower half, then edge directions in 4 x 4 cells.
 DIM = 2 * COLOURS + CELLS * CELLS * ORIENTATIONS
@@ -38,11 +39,11 @@ def colour_hog(images: Iterable[bytes | None], chunk: int = 256) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros((0, DIM), dtype=np.float32)
 
 
-def pca(features: np.ndarray, dim: int = 100) -> np.ndarray:
+def pca(features: np.ndarray, dim: int = 100, seed: int = 0) -> np.ndarray:
     """Returns the leading principal components of `features`, (n, dim) float32, scaled to mean norm 1.
 
     Rows of zeros (no content) take no part in the fit and stay zero, which is also the mean of the others.
-    Directions beyond the rank are zeros. Exact: there is nothing to draw.
+    Directions beyond the rank are zeros. Exact up to 1,024 columns, a seeded randomised method beyond.
     """
     features = np.asarray(features, dtype=np.float64)  # (n, d)
     out = np.zeros((len(features), dim))
@@ -50,10 +51,17 @@ def pca(features: np.ndarray, dim: int = 100) -> np.ndarray:
     if not rows.any():
         return out.astype(np.float32)
     centred = features[rows] - features[rows].mean(axis=0)
-    sizes, directions = np.linalg.eigh(centred.T @ centred)  # ascending
-    keep = np.flatnonzero(sizes > 1e-9 * max(sizes[-1], 1e-300))[::-1][:dim]
-    directions = directions[:, keep]
-    directions = directions * np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(len(keep))])
+    if centred.shape[1] <= EXACT:
+        sizes, directions = np.linalg.eigh(centred.T @ centred)  # ascending
+        sizes, directions = sizes[::-1][:dim], directions[:, ::-1][:, :dim]
+    else:
+        from sklearn.utils.extmath import randomized_svd
+
+        _, roots, transposed = randomized_svd(centred, min(dim, *centred.shape), n_iter=7, random_state=seed)
+        sizes, directions = roots**2, transposed.T
+    directions = directions[:, sizes > 1e-9 * sizes.max(initial=1e-300)]
+    # A direction has no sign of its own: let its largest entry count positive.
+    directions = directions * np.sign(np.take_along_axis(directions, np.abs(directions).argmax(0)[None], 0))
     out[rows] = pad_columns(centred @ directions, dim)
     return unit_mean_norm(out)
 

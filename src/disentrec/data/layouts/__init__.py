@@ -33,12 +33,17 @@ LAYOUTS: dict[str, Callable[..., dict[str, Any]]] = {
 #: What tells a layout: file -> columns it must have. The first match in this order counts.
 SIGNS: dict[str, dict[str, set[str]]] = {
     "sessions": {"train.parquet": {"session", "target"}, "test.parquet": {"session", "target"}},
-    "mmsbr-sports": {"test.parquet": {"session", "target"}, "items.parquet": {"item", "price_level", "category"}},
+    "mmsbr-sports": {
+        "test.parquet": {"session", "target"},
+        "items.parquet": {"item", "price_level", "category"},
+    },
     "online-retail": {"interactions.parquet": {"session", "item", "pos", "timestamp"}},
     "movielens-1m": {"interactions.parquet": {"user", "item", "native_item", "seq_pos"}},
     "amazon": {"interactions.parquet": {"user", "item"}},
 }
-GET_IT = "The book's page on running the study says which folders can be imported and where their data come from"
+GET_IT = (
+    "The book's page on running the study says which folders can be imported and where their data come from"
+)
 
 
 def import_layout(
@@ -53,8 +58,8 @@ def import_layout(
     """Imports the folder `source` as a dataset folder `target` and returns it.
 
     The layout is recognised where none is given; `name` is that of the target folder unless given. Layout and
-    options, defaults included, are kept in dataset.json under "extra". The same input and options give the same
-    fingerprint. Raises DisentrecError for unknown layouts and options, and for missing or unreadable sources.
+    options, defaults included, are kept in dataset.json under "extra". The same input and options give the
+    same fingerprint. Raises DisentrecError for unknown layouts and options, and for missing or bad sources.
     """
     source, target = Path(source), Path(target)
     if not source.is_dir():
@@ -77,8 +82,9 @@ def import_layout(
         if type(value) is not type(defaults[key]) or (isinstance(value, int) and value < 0):
             kind = type(defaults[key]).__name__
             raise DisentrecError(
-                f"{key}={value!r} is not a valid option", where=f"layout {layout}", how=f"Give {kind} of at least 0"
-                if kind == "int" else f"Give {kind}"
+                f"{key}={value!r} is not a valid option",
+                where=f"layout {layout}",
+                how=f"Give {kind} of at least 0" if kind == "int" else f"Give {kind}",
             )
     content = read(source, **options)
     extra = {"layout": layout, "options": options, "publish": "results only, no data", **content.pop("extra")}
@@ -98,7 +104,9 @@ def _check_layout(source: Path, layout: str) -> None:
     missing = _missing(source, layout)
     if missing:
         raise DisentrecError(
-            f"not of the layout {layout!r}: {missing}", where=source, how=f"It needs {_needs(layout)}. {GET_IT}"
+            f"not of the layout {layout!r}: {missing}",
+            where=source,
+            how=f"It needs {_needs(layout)}. {GET_IT}",
         )
 
 

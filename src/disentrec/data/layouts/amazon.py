@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from disentrec.data.layouts.common import read_frame, texts
+from disentrec.data.validation import SPLITS
 from disentrec.encode.scaling import unit_mean_norm
 from disentrec.encode.text import tfidf_svd
 from disentrec.errors import DisentrecError
@@ -21,9 +22,11 @@ RENAMED = {"categories": "category"}
 def amazon(source: Path, *, file: str = "interactions", dim: int = 100) -> dict[str, Any]:
     """Imports user-item interactions with all that is known of the items; there are no sessions.
 
-    `file` names the interactions (some folders bring a second split). A column seq_pos becomes `time`, an ordinal;
-    splits stay as published. Feature files (*.npy, one row per item) are brought to mean norm 1; without a ready
-    "text", titles are encoded by TF-IDF and SVD, `dim` wide. Items without a table keep their numbers only.
+    `file` names the interactions (some folders bring a second split). A column seq_pos becomes `time`, an
+    ordinal. Splits stay as published, except that a pair of user and item counts only in the first of its
+    splits (extra "bought_again" says how many rows that costs). Feature files (*.npy, one row per item) are
+    brought to mean norm 1; without a ready "text", titles are encoded by TF-IDF and SVD, `dim` wide. Items
+    without a table keep their numbers only.
     """
     path = source / f"{file}.parquet"
     if not path.exists():
@@ -37,6 +40,9 @@ def amazon(source: Path, *, file: str = "interactions", dim: int = 100) -> dict[
         table["time"] = events["seq_pos"].astype(np.int64)
     if "split" in events:
         table["split"] = events["split"].astype(str).replace({"val": "valid"})
+        table, n_bought_again = _drop_overlap(table)
+    else:
+        n_bought_again = 0
     items = _items(source, int(events["item"].max()) + 1)
     features, encoders = _features(source, items, dim)
     tiktok = "tiktok" in source.name
@@ -47,12 +53,21 @@ def amazon(source: Path, *, file: str = "interactions", dim: int = 100) -> dict[
         "encoders": encoders,
         "licence": "Private. Challenge data of TikTok/ByteDance (ICME 2019): research use, no redistribution."
         if tiktok
-        else "Private. Collected from Amazon by J. McAuley (UCSD): research use with citation; product texts belong"
-        " to Amazon and its vendors and may not be redistributed.",
+        else "Private. Collected from Amazon by J. McAuley (UCSD): research use with citation; product texts"
+        " belong to Amazon and its vendors and may not be redistributed.",
         "provenance": f"private: {source.name}, published interactions and item data",
-        "notes": "`time` is the position in the user's history." if "time" in table else "No order in time is known.",
-        "extra": {"split_by": "published" if "split" in table else "none"},
+        "notes": "`time` is the position in the user's history."
+        if "time" in table
+        else "No order in time is known.",
+        "extra": {"split_by": "published" if "split" in table else "none", "bought_again": n_bought_again},
     }
+
+
+def _drop_overlap(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Returns the table without rows whose pair stands in an earlier split, and how many those were."""
+    rank = table["split"].map({name: position for position, name in enumerate(SPLITS)})
+    again = rank > rank.groupby([table["user"], table["item"]]).transform("min")
+    return table[~again].reset_index(drop=True), int(again.sum())
 
 
 def _items(source: Path, n_items: int) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from disentrec.data.sequences import Sequences
@@ -15,9 +16,23 @@ from disentrec.errors import DisentrecError
 SHARES = (0.8, 0.1, 0.1)  # train, valid, test
 
 
+def read_columns(path: Path, columns: Iterable[str] | None = None) -> pa.Table:
+    """Returns a parquet file, or some of its columns; raises DisentrecError if it or one of them is not there."""
+    wanted = None if columns is None else list(columns)
+    try:
+        return pq.read_table(path, columns=wanted)
+    except (OSError, pa.ArrowException) as error:
+        needed = f" with the columns {', '.join(wanted)}" if wanted else ""
+        raise DisentrecError(
+            f"not readable: {error}",
+            where=path,
+            how=f"The layout needs this parquet file{needed}: copy it again",
+        ) from error
+
+
 def read_frame(path: Path, columns: Iterable[str] | None = None) -> pd.DataFrame:
-    """Returns a parquet file of plain columns, optionally some of them."""
-    return pq.read_table(path, columns=None if columns is None else list(columns)).to_pandas()
+    """Returns a parquet file of plain columns, or some of its columns, as a frame."""
+    return read_columns(path, columns).to_pandas()
 
 
 def texts(column: pd.Series) -> list[str]:
@@ -69,7 +84,9 @@ def filter_sessions(
     rows = np.flatnonzero(kept.lengths >= 2)
     if not len(rows):
         raise DisentrecError(
-            f"no session of 2 or more items is left with min_count={min_count}", where=source, how="Lower min_count"
+            f"no session of 2 or more items is left with min_count={min_count}",
+            where=source,
+            how="Lower min_count",
         )
     kept = kept.take(rows)
     # Items whose every session went are no longer part of the catalogue.

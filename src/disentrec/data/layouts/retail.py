@@ -29,13 +29,15 @@ def online_retail(
 ) -> dict[str, Any]:
     """Imports invoices as sessions in time order, split 8:1:1 by time.
 
-    A session is the first `max_length` lines of an invoice (some have hundreds); invoices of one line are left
-    out. `sessions` > 0 keeps that many of them: the "recent" ones, one block in time, or a seeded "draw". Then
+    A session is the first `max_length` lines of an invoice (some have hundreds); invoices of one line are
+    left out. `sessions` > 0 keeps that many: the "recent" ones, one block in time, or a seeded "draw". Then
     items in fewer than `min_count` places of train go (0 keeps items never sold in train: cold start), then
-    sessions shorter than 2. Price: the median paid in train. Feature "text": TF-IDF and SVD of titles, `dim` wide.
+    sessions shorter than 2. Price: the median paid in train. Feature "text": TF-IDF and SVD of titles.
     """
     if sample not in SAMPLES:
-        raise DisentrecError(f"unknown sample {sample!r}", where="layout online-retail", how=f"Valid: {', '.join(SAMPLES)}")
+        raise DisentrecError(
+            f"unknown sample {sample!r}", where="layout online-retail", how=f"Valid: {', '.join(SAMPLES)}"
+        )
     lines = read_frame(
         source / "interactions.parquet", ["user", "session", "item", "pos", "timestamp", "price"]
     ).sort_values(["session", "pos"], kind="stable")
@@ -79,7 +81,8 @@ def online_retail(
         "licence": "CC BY 4.0: Online Retail II, D. Chen, UCI Machine Learning Repository (2012, 2019)",
         "provenance": f"private: {source.name}, Online Retail II, invoices of 2009-12 to 2011-12 without"
         " cancellations and non-product lines",
-        "notes": "Lines stand in the order of the invoice, not of clicks; a session is one basket. user -1 is anonymous.",
+        "notes": "Lines stand in the order of the invoice, not of clicks; a session is one basket."
+        " User -1 is anonymous.",
         "extra": {
             "repeats": False,  # an invoice lists an item once
             "split_by": "time",

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from disentrec.data.columns import lists_of, session_table
-from disentrec.data.layouts.common import filter_sessions, read_frame, split_in_order
+from disentrec.data.layouts.common import filter_sessions, read_columns, read_frame, split_in_order
 from disentrec.data.sequences import Sequences
 
 LICENCE = (
-    "Private. The repository that released these sessions carries no licence; the shops' own terms hold for the"
-    " records behind them. Results may be published, the data may not."
+    "Private. The repository that released these sessions carries no licence; the shops' own terms hold for"
+    " the records behind them. Results may be published, the data may not."
 )
 
 
@@ -34,8 +33,8 @@ def sessions(source: Path) -> dict[str, Any]:
         "sessions": session_table(lists, split=split),
         "licence": LICENCE,
         "provenance": f"private: {source.name}, sessions released for MACL by the first author of DIMO",
-        "notes": "IDs only. Order inside Amazon sessions is file order, not time. Neither repeated targets nor"
-        " sessions that stand in both parts word for word were removed.",
+        "notes": "IDs only. Order inside Amazon sessions is file order, not time. Neither repeated targets"
+        " nor sessions that stand in both parts word for word were removed.",
         "extra": {},
     }
 
@@ -43,8 +42,8 @@ def sessions(source: Path) -> dict[str, Any]:
 def mmsbr_sports(source: Path, *, min_count: int = 0, seed: int = 0) -> dict[str, Any]:
     """Imports the released test sessions of MMSBR's Sports, split 8:1:1 by a seeded draw.
 
-    Price levels (nominal, 1 to 99) and categories are columns of the items. Items that occur in no session, or in
-    fewer than `min_count` places of train, are left out, then sessions shorter than 2.
+    Price levels (nominal, 1 to 99) and categories are columns of the items. Items that occur nowhere, or
+    in fewer than `min_count` places of train, are left out, then sessions shorter than 2.
     """
     lists = _full(source / "test.parquet")
     table = read_frame(source / "items.parquet").set_index("item").sort_index()
@@ -64,16 +63,16 @@ def mmsbr_sports(source: Path, *, min_count: int = 0, seed: int = 0) -> dict[str
         "items": items,
         "sessions": session_table(lists, split=split[rows]),
         "licence": LICENCE,
-        "provenance": f"private: {source.name}, the test sessions released with MMSBR (its train part is not)",
-        "notes": "Sessions are re-split, so results do not compare with the paper's. Order inside a session is"
-        " file order. Prices are levels, not money.",
+        "provenance": f"private: {source.name}, test sessions released with MMSBR (its train part is not)",
+        "notes": "Sessions are re-split, so results do not compare with the paper's. Order inside a session"
+        " is file order. Prices are levels, not money.",
         "extra": {"split_by": "draw"},
     }
 
 
 def _full(path: Path) -> Sequences:
     """Returns prefix + target of every row, items 0-based."""
-    table = pq.read_table(path, columns=["session", "target"])
+    table = read_columns(path, ["session", "target"])
     prefix, target = lists_of(table["session"]), table["target"].to_numpy()
     values = np.insert(prefix.values, prefix.offsets[1:], target) - 1
     return Sequences(values.astype(np.int32), prefix.offsets + np.arange(len(prefix) + 1))

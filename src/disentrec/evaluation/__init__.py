@@ -1,0 +1,1 @@
+"""Ranks, metrics, significance, and measures of disentanglement: pure functions of arrays."""
