@@ -28,7 +28,7 @@ def cooccurrence_counts(sessions: Sequences, n_items: int) -> sp.csr_matrix:
 def row_normalised(counts: sp.csr_matrix) -> sp.csr_matrix:
     """Returns A: counts divided by their row sums; rows without neighbours stay empty."""
     sums = np.asarray(counts.sum(1)).ravel()
-    return sp.csr_matrix(sp.diags_array((1 / (sums + 1e-8)).astype(np.float32)) @ counts)
+    return sp.csr_matrix(sp.diags_array((1 / (sums + 1e-8)).astype(np.float32)) @ counts).sorted_indices()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""The driver of the book: notebooks are executed by papermill into chapters, and only those whose inputs changed.
+"""The driver of the book: papermill executes notebooks into chapters, those whose inputs changed.
 
-A chapter holds outputs and nothing that changes on every run, so a second execution gives the same bytes. What a
-chapter depends on is its notebook, its parameters, this package and the published records; a stamp below `_build/`
-remembers their hash. Parameters have their own module: `report.parameters`.
+A chapter holds outputs and nothing that changes on every run, so a second execution gives the same bytes. It
+depends on its notebook, its parameters, this package and the published records; a stamp below `_build/` keeps
+their hash. Parameters have their own module: `report.parameters`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from tqdm import tqdm
 
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.paths import PACKAGE, ROOT
+from disentrec.report.pages import write_pages, write_rerun
 from disentrec.report.parameters import check_parameters, declared_parameters, rerun_command
+from disentrec.report.scorecard import write_scorecard
 from disentrec.study.store import write_atomically
 
 logger = logging.getLogger(__name__)
 
-#: What every kernel is started with: one thread (more make small products slower), no bars, one order of sets.
+#: What every kernel starts with: one thread (more make small products slower), no bars, one order of sets.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "TQDM_DISABLE": "1",
@@ -65,7 +67,7 @@ class ChapterPlan:
 
     def fresh(self, trees: str) -> bool:
         """True when inputs and output are those of the stamp and every figure the chapter shows is there."""
-        if not (self.stamp.exists() and self.target.exists()):
+        if not self.target.exists():
             return False
         text = self.target.read_text()
         figures = re.findall(r"/(book/_generated/[\w./-]+\.\w+)", text)
@@ -95,12 +97,14 @@ def find_notebook(name: str | Path, root: Path = ROOT, *, where: object = None) 
         return path
     if Path(name).suffix == ".ipynb" and Path(name).exists():
         return Path(name)
-    raise unknown_name("notebook", str(name), (p.stem for p in (root / "notebooks").glob("*.ipynb")), where=where)
+    known = (found.stem for found in (root / "notebooks").glob("*.ipynb"))
+    raise unknown_name("notebook", str(name), known, where=where)
 
 
 def execute_book(root: Path = ROOT, only: Sequence[str] | None = None, force: bool = False) -> list[str]:
     """Executes the chapters whose inputs changed (all with `force`) and returns their names.
 
+    The scorecard and the generated parts of the prose pages are written along when records or code changed.
     `only` names the chapters to look at; an unknown one lists the valid ones. A cell that fails raises
     DisentrecError naming notebook, cell and message, and leaves the chapter as it was.
     """
@@ -109,15 +113,23 @@ def execute_book(root: Path = ROOT, only: Sequence[str] | None = None, force: bo
     for name in only or ():
         if name not in names:
             raise unknown_name("chapter", name, names, where=root / "book" / "chapters.yml")
-    trees = hash_trees([PACKAGE, root / "results", root / "pyproject.toml"])
+    results = root / "results"
+    # The scorecard in results/ is made from these, and no input of its own.
+    trees = hash_trees([PACKAGE, results / "records", results / "datasets", root / "pyproject.toml"])
+    pages = root / "_build" / "chapters" / "pages.json"
+    pages_stale = only is None and (force or _read_stamp(pages) != [trees])
+    if pages_stale:
+        write_scorecard(results)  # chapters read it
     chosen = [plan for plan in plans if not only or plan.name in only]
     stale = [plan for plan in chosen if force or not plan.fresh(trees)]
     for plan in tqdm(stale, desc="chapters", disable=None):
         logger.info("executing %s", plan.name)
         run_notebook(plan.notebook, plan.target, plan.parameters, root=root)
-        plan.stamp.parent.mkdir(parents=True, exist_ok=True)
-        stamp = json.dumps([plan.inputs(trees), _hash(plan.target.read_text())]).encode()
-        write_atomically(plan.stamp, lambda file, stamp=stamp: file.write(stamp))
+        _write_stamp(plan.stamp, [plan.inputs(trees), _hash(plan.target.read_text())])
+    if pages_stale:
+        write_pages(results, root / "book" / "_generated")
+        _write_stamp(pages, [trees])
+    write_rerun(results, root / "_build" / "rerun", root / "_build" / "rerun.md")
     return [plan.name for plan in stale]
 
 
@@ -137,7 +149,7 @@ def run_notebook(
     scratch = root / "_build" / "notebooks" / target.name
     scratch.parent.mkdir(parents=True, exist_ok=True)
     _papermill(notebook, scratch, given, target.parent)
-    shown = {**declared_parameters(notebook), **given, "rerun": rerun_command(notebook, given)}
+    shown = {**declared_parameters(notebook), **given, "rerun": rerun_command(notebook, given, root)}
     book = clean(nbformat.read(scratch, as_version=4), target.stem, shown)
     _refuse_volatile(book, notebook, root)
     text = nbformat.writes(book).rstrip() + "\n"
@@ -165,12 +177,13 @@ def clean(book: Any, name: str, shown: Mapping[str, Any]) -> Any:
 
 
 def hash_trees(paths: Iterable[Path]) -> str:
-    """Returns one hash over names and contents of files and folders; caches of Python and hidden files are left out."""
+    """Returns one hash over names and contents of files, without Python's caches and hidden files."""
     total = hashlib.sha256()
     for path in paths:
         for file in [path] if path.is_file() else sorted(path.rglob("*")):
             place = file.relative_to(path.parent)
-            if file.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in place.parts):
+            left_out = any(part == "__pycache__" or part.startswith(".") for part in place.parts)
+            if file.is_file() and not left_out:
                 total.update(f"{place.as_posix()}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
 
@@ -190,7 +203,9 @@ def _papermill(notebook: Path, scratch: Path, parameters: Mapping[str, Any], fol
         except PapermillExecutionError as error:
             first = next((line for line in error.source.splitlines() if line.strip()), "").strip()
             raise DisentrecError(
-                f"cell {error.exec_count} ({first!r}) failed: {error.ename}: {error.evalue}", where=notebook, how=kept
+                f"cell {error.exec_count} ({first!r}) failed: {error.ename}: {error.evalue}",
+                where=notebook,
+                how=kept,
             ) from None
         except (DeadKernelError, CellTimeoutError) as error:
             raise DisentrecError(f"the kernel died: {error}", where=notebook, how=kept) from error
@@ -230,5 +245,10 @@ def _hash(text: str) -> str:
 def _read_stamp(path: Path) -> list[str]:
     try:
         return json.loads(path.read_text())
-    except ValueError:  # cut short by a full disk: as good as none
+    except (OSError, ValueError):  # cut short by a full disk: as good as none
         return []
+
+
+def _write_stamp(path: Path, content: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: file.write(json.dumps(content).encode()))

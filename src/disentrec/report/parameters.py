@@ -1,7 +1,8 @@
 """Parameters of a notebook: what its `parameters` cell declares, and nothing else.
 
-papermill accepts any name and injects it, so a misspelt parameter would silently change nothing. The driver and the
-command line check before they run; a notebook run by papermill itself calls `guard_parameters()` in its next cell.
+papermill accepts any name and injects it, so a misspelt parameter would silently change nothing. The driver
+and the command line check before they run; a notebook run by papermill itself calls `guard_parameters()` in
+the cell after its parameters.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from disentrec.paths import ROOT
 #: The first line of the cell that papermill injects.
 INJECTED = "# Parameters"
 #: What each kind is called in a message, and how it is given on papermill's command line.
-KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
+KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a mapping",
+}
 
 
 def declared_parameters(notebook: Path) -> dict[str, Any]:
@@ -52,21 +60,23 @@ def assigned(source: str, *, where: object = None) -> dict[str, Any]:
                 found[target.id] = ast.literal_eval(statement.value)
     except (SyntaxError, ValueError) as error:
         raise DisentrecError(
-            f"a parameters cell holds more than plain literals: {error}", where=where, how="Write `name = value` lines"
+            f"a parameters cell holds more than plain literals: {error}",
+            where=where,
+            how="Write `name = value` lines",
         ) from error
     return found
 
 
 def check_parameters(notebook: Path, parameters: Mapping[str, Any], *, where: object = None) -> None:
-    """Refuses parameters that a notebook does not declare, or whose value is of another kind than the default."""
+    """Refuses parameters that a notebook does not declare, or of another kind than the declared default."""
     compare(declared_parameters(notebook), parameters, notebook.name, where=where)
 
 
 def guard_parameters(history: Sequence[str] | None = None) -> None:
     """Refuses, from within a notebook, injected parameters that the cell before does not declare.
 
-    `history`: sources of the cells run so far; those of the running kernel if not given. Outside papermill nothing
-    is injected and nothing is refused.
+    `history`: sources of the cells run so far; those of the running kernel if not given. Outside papermill
+    nothing is injected and nothing is refused.
     """
     if history is None:
         from IPython import get_ipython
@@ -99,9 +109,9 @@ def rerun_command(notebook: Path, parameters: Mapping[str, Any], root: Path = RO
     place = notebook.relative_to(root) if notebook.is_relative_to(root) else notebook
     words = ["papermill", place.as_posix(), f"{notebook.stem}-rerun.ipynb"]
     for name, value in parameters.items():
-        plain = isinstance(value, str) and isinstance(yaml.safe_load(value or "''"), str)
-        # -p guesses the type of a word; -y takes YAML, hence lists, numbers and text that looks like one.
-        words += ["-p", name, value] if plain and value else ["-y", _flow({name: value})]
+        # -p guesses the type of a word; -y takes YAML, hence lists, and text that looks like a number.
+        plain = isinstance(value, str) and value[:1].isalpha() and isinstance(yaml.safe_load(value), str)
+        words += ["-p", name, value] if plain else ["-y", _flow({name: value})]
     return shlex.join(words)
 
 

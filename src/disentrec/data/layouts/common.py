@@ -17,7 +17,7 @@ SHARES = (0.8, 0.1, 0.1)  # train, valid, test
 
 
 def read_columns(path: Path, columns: Iterable[str] | None = None) -> pa.Table:
-    """Returns a parquet file, or some of its columns; raises DisentrecError if it or one of them is not there."""
+    """Returns a parquet file, or some of its columns; what is not there raises DisentrecError."""
     wanted = None if columns is None else list(columns)
     try:
         return pq.read_table(path, columns=wanted)

@@ -26,8 +26,8 @@ def movielens_1m(
     No timestamps are at hand, only the order, so visits cannot be told apart: blocks are counted from the
     end, such that the last ones are whole and the first takes what is left. A user's last block is test,
     the one before validation, the rest train; users of fewer than 3 blocks are left out. `users` > 0 keeps a
-    seeded draw of that many. Then films in fewer than `min_count` places of train go, then blocks shorter than 2.
-    Features: "text" (TF-IDF and SVD of title, genres, abstract) and "image" (PCA of the descriptor).
+    seeded draw of that many. Then films in fewer than `min_count` places of train go, then blocks shorter
+    than 2. Features: "text" (TF-IDF and SVD of title, genres, abstract) and "image" (PCA of the descriptor).
     """
     if block < 2:
         raise DisentrecError(
@@ -91,10 +91,10 @@ def movielens_1m(
         "features": features,
         "encoders": encoders,
         "licence": "Private. MovieLens (GroupLens): research use with acknowledgement, no commercial use, no"
-        " redistribution. Abstracts: DBpedia, CC BY-SA 3.0. Posters belong to distributors: not stored.",
+        " redistribution. Abstracts: DBpedia, CC BY-SA 3.0; posters belong to distributors, not stored",
         "provenance": f"private: {source.name}, MovieLens-1M in time order with DBpedia abstracts",
-        "notes": "A session is a block of a user's rating history, not a visit; time counts the user's blocks."
-        " Splits follow each user's own order: one user's training may be later than another's test.",
+        "notes": "A session is a block of a user's rating history, not a visit; time counts its blocks."
+        " Splits follow each user's own order: one user may train later than another is tested.",
         "extra": {
             "repeats": False,  # a user rates a film once
             "split_by": "position in the user's history",

@@ -1,0 +1,62 @@
+# Two commands on a machine with Python 3.11 and make:  make book   and   make test
+# Nothing is installed, trained, executed or rendered twice: every step looks at what changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help book test study install clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+HTML := _build/html/index.html
+CHAPTERS := $(wildcard book/chapters/*.ipynb)
+
+# One thread per process: small matrix products are slower with more, and runs are what is parallel.
+export OMP_NUM_THREADS := 1
+export JUPYTER_PLATFORM_DIRS := 1
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+book: install ## The book: study the embedded shop, execute changed notebooks, render _build/html
+	$(BIN)/disentrec study dimo --budget demo --store _build/rerun --jobs $(JOBS)
+	$(BIN)/disentrec scorecard
+	$(BIN)/disentrec book
+	$(BIN)/jupyter-book build . --all -W -n --keep-going
+	@echo "The book: $(CURDIR)/$(HTML)"
+
+test: $(VENV)/.test ## Every check: style, notebooks, strict book, tests, executed chapters against their code
+	$(BIN)/ruff check .
+	$(if $(wildcard notebooks/*.ipynb),$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb)
+	$(BIN)/jupyter-book build . --all -W -n --keep-going
+	$(BIN)/python -m pytest tests
+	$(if $(CHAPTERS),$(BIN)/python -m pytest --nbval --nbval-current-env $(CHAPTERS))
+
+study: install ## The grid on real sessions (hours; resumes where it stopped): make study JOBS=8
+	$(BIN)/disentrec study dimo --budget real --jobs $(JOBS)
+
+install: $(VENV)/.book ## The pinned environment in .venv
+
+clean: ## Remove what make made: _build and .venv. Records and data stay
+	rm -rf _build $(VENV)
+
+$(VENV)/.book: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@ $(VENV)/.book
+
+$(VENV)/bin/python:
+	@for python in python3.11 python3; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then \
+	    $$python -m venv $(VENV) && exit 0; \
+	    rm -rf $(VENV); echo "$$python has no venv module (on Debian: apt install python3.11-venv)" >&2; exit 1; \
+	  fi; \
+	done; \
+	echo "Python 3.11 was not found as python3.11 or python3. Get it from python.org, your package manager or" >&2; \
+	echo "conda (environment.yml), then run make again." >&2; exit 1

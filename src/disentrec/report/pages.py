@@ -1,0 +1,199 @@
+"""The generated parts of the prose pages: scorecard, landing figure, what was not run, the rerun.
+
+Pages include them (`{include}`), so a number in prose is computed from records as those of the chapters are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from disentrec.evaluation.metrics import per_case
+from disentrec.report.figures import BLUE, GREEN, INK, MUTED, ORANGE, RED, STYLE, figure, myst_figure
+from disentrec.report.scorecard import VERDICTS, scorecard, scorecard_table
+from disentrec.report.tables import dataset_title, metric_title, myst_table, signed
+from disentrec.study import RowResult, Study, load_paper, paper_names
+from disentrec.study.cases import known_cases
+from disentrec.study.store import Store, write_atomically
+
+#: Words carry the verdict; the colour only repeats it.
+BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "secondary", "light"), strict=True))
+RELEASED = "released"
+#: Of one data set: its title, (label, percent, colour) per row, and the Bayes optimum or NaN.
+Line = tuple[str, list[tuple[str, float, str]], float]
+
+
+def write_pages(store: Path | str, folder: Path) -> None:
+    """Writes scorecard.md, story.md (and .svg) and not_yet_run.md into `folder`, from the records of a store."""
+    entries = scorecard(store)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "scorecard.md", landing_scorecard(entries))
+    _write(folder / "not_yet_run.md", not_yet_run(store, entries))
+    _write(folder / "story.md", story(store, folder))
+
+
+def landing_scorecard(entries: Sequence[dict[str, Any]]) -> str:
+    """Returns the claims that were decided as one table, and in a sentence what was not."""
+    decided = {entry["paper"] for entry in entries if entry["verdict"] != "not yet run"}
+    shown = [entry for entry in entries if entry["paper"] in decided]
+    waiting = [load_paper(name).id for name in paper_names() if name not in decided]
+    parts = [badges(scorecard_table(shown))] if shown else ["No claim was decided yet.\n"]
+    if waiting:
+        count = sum(entry["paper"] in waiting for entry in entries)
+        parts.append(f"{count} claims of other papers are stated and [not yet run](/book/not_yet_run.md).\n")
+    return "\n".join(parts)
+
+
+def badges(table: str) -> str:
+    """Returns a scorecard table whose verdicts are badges."""
+    for verdict, kind in BADGES.items():
+        table = table.replace(f"| **{verdict}** |", f"| {{bdg-{kind}}}`{verdict}` |")
+    return table
+
+
+def not_yet_run(store: Path | str, entries: Sequence[dict[str, Any]]) -> str:
+    """Returns what is planned and not in the store: a table of runs with commands, and one of claims."""
+    rows = []
+    for study, artefact, dataset, results in _planned(store):
+        left, done = sum(row.missing for row in results), sum(len(row.records) for row in results)
+        if left:
+            paper, budget = study.paper.id, study.budget.name
+            title = f"{paper.upper()}: {study.paper.artefact(artefact).title}"
+            command = f"`disentrec study {paper}/{artefact} --budget {budget} --datasets {dataset}`"
+            rows.append([title, dataset_title(dataset), f"{done}", f"{left}", command])
+    header = ["Table", "Data", "Runs done", "Left", "Command"]
+    runs = myst_table(header, rows, "Runs that are planned and not in the store.", "tbl-runs-left")
+    parts = [runs.replace("--: |\n", ":-- |\n")] if rows else ["Every planned run is in the store.\n"]
+    open_claims = [
+        [entry["id"], entry["claim"], entry["verdict"]]
+        for entry in entries
+        if entry["verdict"] in ("not yet run", "not testable here")
+    ]
+    if open_claims:
+        caption = "Claims that are stated and not decided."
+        table = myst_table(["Claim", "What the paper says", "State"], open_claims, caption, "tbl-claims-open")
+        parts.append(table.replace("--:", ":--"))
+    return "\n".join(parts)
+
+
+def story(store: Path | str, folder: Path) -> str:
+    """Returns the figure of the landing page as MyST: where DIMO stands, as described and as released."""
+    lines = story_lines(store)
+    if not lines:
+        return "The figure of this page appears with the first complete main table.\n"
+    caption = (
+        "MRR@20 on test, percent; the dot is the mean over seeds. *As described* and *as released* are one model:"
+        " what lies between them are the deviations of the released code. The red line is the Bayes optimum,"
+        " known only where we made the data."
+    )
+    said = (f"{title}: {', '.join(f'{name} {value:.1f}' for name, value, _ in points)}" for title, points, _ in lines)
+    alt = f"Dot plot of MRR@20 in percent. {'; '.join(said)}"
+    return myst_figure(story_figure(lines), "story", caption, alt, folder=folder)
+
+
+def story_lines(store: Path | str, metric: str = "mrr@20") -> list[Line]:
+    """Returns per data set its title, (label, percent, colour) of four rows, and the Bayes optimum or NaN.
+
+    The four: the best baseline without parameters and the best trained one, by validation; DIMO as described;
+    DIMO as released. Data sets whose main table lacks a run are left out.
+    """
+    lines = []
+    for study, artefact, dataset, results in _planned(store):
+        if artefact != "main" or study.paper.id != "dimo" or any(not row.complete for row in results):
+            continue
+        models = study.paper.models
+        rest = [row for row in results if row.row.model != "dimo"]
+        trained = [row for row in rest if models[row.row.model].get("learned", True)]
+        free = [row for row in rest if row not in trained]
+        own = {row.row.id: row for row in results}
+        chosen = [(_best(free), MUTED), (_best(trained), GREEN), (own["dimo"], BLUE), (own[RELEASED], ORANGE)]
+        points = [(row.row.label, 100 * float(np.mean(row.metric(metric))), colour) for row, colour in chosen]
+        facts = known_cases(study.store, dataset)
+        optimum = per_case(facts["oracle_rank_all"], metric).mean() if "oracle_rank_all" in facts else np.nan
+        lines.append((dataset_title(dataset), points, 100 * float(optimum)))
+    return lines
+
+
+def story_figure(lines: Sequence[Line]) -> Figure:
+    """Returns one panel per data set with a labelled dot per row; the Bayes optimum is a line."""
+    drawing, axes = figure(width=7.2, height=0.5 + 1.5 * len(lines), columns=1)
+    with mpl.rc_context(STYLE):
+        drawing.clear()
+        axes = np.atleast_1d(drawing.subplots(len(lines), 1, sharex=True))
+        for axis, (title, points, optimum) in zip(axes, lines, strict=True):
+            for place, (_, value, colour) in enumerate(reversed(points)):
+                axis.plot([0, value], [place, place], color=colour, lw=1.6, alpha=0.35)
+                axis.plot(value, place, "o", color=colour, ms=7)
+                axis.annotate(
+                    f"{value:.1f}", (value, place), (8, 0), textcoords="offset points", va="center", color=INK
+                )
+            axis.set_yticks(range(len(points)), [label for label, _, _ in reversed(points)])
+            axis.set_title(title)
+            axis.set_xlim(left=0)
+            axis.margins(x=0.12, y=0.16)
+            if np.isfinite(optimum):
+                axis.axvline(optimum, color=RED, lw=1.3, ls=(0, (4, 2)))
+                axis.annotate(
+                    f"Bayes optimum {optimum:.1f}", (optimum, 1), (-5, -3), textcoords="offset points",
+                    xycoords=("data", "axes fraction"), color=RED, ha="right", va="top", fontsize=8.5,
+                )  # fmt: skip
+        axes[-1].set_xlabel("MRR@20, percent")
+    return drawing
+
+
+def write_rerun(store: Path | str, rerun: Path, target: Path) -> None:
+    """Writes what the runs of this machine say beside the published ones; a hint where there are none."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _write(target, rerun_table(Store(store), Store(rerun)))
+
+
+def rerun_table(published: Store, here: Store) -> str:
+    """Returns a table of the runs made again: how many agree with the published ones, and by how much."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    pairs = ((record, published.path(record.spec)) for record in here.records())
+    for record, path in pairs:
+        entry = {"here": record, "there": published.read(path) if path.exists() else None}
+        groups.setdefault((record.spec.dataset, record.spec.model), []).append(entry)
+    if not groups:
+        return "Nothing was run again on this machine yet: `make book` does it.\n"
+    rows = []
+    for (dataset, model), entries in groups.items():
+        both = [entry for entry in entries if entry["there"] is not None]
+        gaps = {metric: _gaps(both, metric) for metric in ("prec@20", "mrr@20")}
+        same = int(sum(np.logical_and(*(np.abs(gap) < 1e-9 for gap in gaps.values())))) if both else 0
+        shown = [signed(gap[np.argmax(np.abs(gap))], 3) if len(gap) else "–" for gap in gaps.values()]
+        minutes = sum(entry["here"].content["timing"]["total_s"] for entry in entries) / 60
+        counts = [f"{len(entries)}", f"{same} of {len(both)}"]
+        rows.append([model, dataset_title(dataset), *counts, *shown, f"{minutes:.1f}"])
+    header = ["Model", "Data", "Runs", "Same as published"]
+    header += [f"Largest Δ {metric_title(metric)}" for metric in ("prec@20", "mrr@20")] + ["Minutes"]
+    caption = "The study of the embedded shop, run again on this machine. Differences in percentage points."
+    return myst_table(header, rows, caption, "tbl-rerun")
+
+
+def _gaps(entries: Sequence[dict[str, Any]], metric: str) -> np.ndarray:
+    gaps = [entry["here"].metric(metric) - entry["there"].metric(metric) for entry in entries]
+    return np.nan_to_num(np.asarray(gaps, dtype=float))  # both diverged: no difference
+
+
+def _planned(store: Path | str) -> Iterator[tuple[Study, str, str, list[RowResult]]]:
+    """Yields every artefact of every paper, budget and data set, with what the store has of it."""
+    for name in paper_names():
+        for budget in load_paper(name).budgets:
+            study = Study(name, budget, store)
+            for artefact in study.paper.artefacts.values():
+                for dataset in study.datasets(artefact):
+                    yield study, artefact.id, dataset, study.result(artefact.id, dataset)
+
+
+def _best(results: Sequence[RowResult]) -> RowResult:
+    return max(results, key=lambda row: np.mean([record.metric("mrr@20", "valid") for record in row.records]))
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda file: file.write(text.encode()))
