@@ -23,12 +23,11 @@ help: ## This list
 
 book: install ## The book: study the embedded shop, execute changed notebooks, render _build/html
 	$(BIN)/disentrec study dimo --budget demo --store _build/rerun --jobs $(JOBS)
-	$(BIN)/disentrec scorecard
 	$(BIN)/disentrec book
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@echo "The book: $(CURDIR)/$(HTML)"
 
-test: $(VENV)/.test ## Every check: style, notebooks, strict book, tests, executed chapters against their code
+test: $(VENV)/.test _build/rerun.md ## Every check: style, notebooks, strict book, tests, executed chapters against their code
 	$(BIN)/ruff check .
 	$(if $(wildcard notebooks/*.ipynb),$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb)
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
@@ -42,6 +41,10 @@ install: $(VENV)/.book ## The pinned environment in .venv
 
 clean: ## Remove what make made: _build and .venv. Records and data stay
 	rm -rf _build $(VENV)
+
+# The page of the rerun includes this file; `make book` writes what this machine says.
+_build/rerun.md:
+	@mkdir -p _build && echo 'Nothing was run again on this machine yet: `make book` does it.' > $@
 
 $(VENV)/.book: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e .

@@ -102,6 +102,72 @@ class Chapter:
             parts.append(figures.myst_figure(figures.effects_figure(comparisons, labels), name, caption, alt))
         return tables.show(*parts)
 
+    def ranking(self) -> Markdown:
+        """Returns a sentence per data set: where the reference row stands, and against whom."""
+        lines = []
+        for study, dataset in self._datasets():
+            metric = self.artefact.metrics[-1]
+            results = [
+                result
+                for result in study.result(self.artefact.id, dataset)
+                if result.complete and result.row.protocol.get("name") != "released"
+            ]
+            order = sorted(results, key=lambda result: -np.mean(result.metric(metric)))
+            names = [result.row.id for result in order]
+            if self.artefact.reference not in names or len(names) < 2:
+                continue
+            place = names.index(self.artefact.reference)
+            other = order[1] if place == 0 else order[0]
+            own = order[place]
+            gap = np.mean(own.metric(metric)) - np.mean(other.metric(metric))
+            lines.append(
+                f"- On {tables.dataset_title(dataset)}, {own.row.label} ranks {place + 1} of {len(names)} by"
+                f" {tables.metric_title(metric)}; {'the next' if place == 0 else 'the first'} is {other.row.label},"
+                f" {tables.signed(gap)} points from it."
+            )
+        return tables.show("\n".join(lines) or "Nothing to say before the runs are there.")
+
+    def effect_sentences(self) -> Markdown:
+        """Returns a sentence per data set naming the rows whose effect is clear, largest first, and the rest."""
+        labels = {row.id: row.label for row in self.artefact.rows}
+        lines = []
+        for study, dataset in self._datasets():
+            metric = self.artefact.metrics[-1]
+            tests = [c for c in tables.row_comparisons(study, self.artefact.id, dataset, metric) if c.test is not None]
+            if not tests:
+                continue
+            clear = sorted((c for c in tests if c.clear), key=lambda c: -abs(c.test.effect))
+            said = "; ".join(f"{labels[c.row]} {tables.signed(c.test.effect)}" for c in clear) or "none"
+            rest = ", ".join(labels[c.row] for c in tests if not c.clear)
+            lines.append(
+                f"- On {tables.dataset_title(dataset)}, clear changes in {tables.metric_title(metric)} (points): {said}."
+                + (f" Not clear: {rest}." if rest else "")
+            )
+        return tables.show("\n".join(lines) or "Nothing to say before the runs are there.")
+
+    def evidence_sentences(self, *claims: str) -> Markdown:
+        """Returns how many of the comparisons behind each claim point its way."""
+        lines = []
+        for entry in scorecard(self.store):
+            if entry["id"] in claims:
+                held = sum(item["holds"] for item in entry["evidence"])
+                lines.append(
+                    f"- {entry['id']} ({entry['claim']}): {held} of {len(entry['evidence'])} comparisons point the"
+                    f" claimed way with an interval that excludes zero. Verdict: {entry['verdict']}."
+                )
+        return tables.show("\n".join(lines))
+
+    def deviations(self) -> Markdown:
+        """Returns the list of the released code's departures: what, where, the switch, how it was verified."""
+        rows = [
+            [d.id, d.title, f"{d.file}, {d.lines}", f"`{d.switch}`" if d.switch else d.note, d.verified]
+            for d in self.paper.deviations
+        ]
+        header = ["", "what the released code does", "where", "switch", "verified by"]
+        url = f"[{self.paper.commit[:7]}]({self.paper.repository}/tree/{self.paper.commit})"
+        caption = f"Departures of the released code from the paper, at commit {url}."
+        return tables.show(tables.myst_table(header, rows, caption, f"tbl-{self.paper.id}-deviations").replace("--:", ":--"))
+
     def left(self) -> Markdown:
         """Returns what of this artefact was not run, with the command that runs it."""
         lines = []
@@ -130,7 +196,7 @@ class Chapter:
                 f" ({', '.join(cpus)}; {'/'.join(map(str, threads))} thread); data {info['fingerprint'][:12]};"
                 f" code {', '.join(commits)}"
             )
-        return tables.show(*lines[:0], "\n".join(lines) or "No run of this page is in the store.")
+        return tables.show("\n".join(lines) or "No run of this page is in the store.")
 
     def _names(self, study: Study) -> tuple[str, ...]:
         return self.only or study.datasets(self.artefact)

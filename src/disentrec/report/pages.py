@@ -5,6 +5,7 @@ Pages include them (`{include}`), so a number in prose is computed from records 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,14 @@ from disentrec.study.cases import known_cases
 from disentrec.study.store import Store, write_atomically
 
 #: Words carry the verdict; the colour only repeats it.
-BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "secondary", "light"), strict=True))
+BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "muted", "muted"), strict=True))
 RELEASED = "released"
 #: Of one data set: its title, (label, percent, colour) per row, and the Bayes optimum or NaN.
 Line = tuple[str, list[tuple[str, float, str]], float]
 
 
 def write_pages(store: Path | str, folder: Path) -> None:
-    """Writes scorecard.md, story.md (and .svg) and not_yet_run.md into `folder`, from the records of a store."""
+    """Writes scorecard.md, story.md (and .svg) and not_yet_run.md into `folder`, from a store's records."""
     entries = scorecard(store)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "scorecard.md", landing_scorecard(entries))
@@ -50,25 +51,26 @@ def landing_scorecard(entries: Sequence[dict[str, Any]]) -> str:
 
 
 def badges(table: str) -> str:
-    """Returns a scorecard table whose verdicts are badges."""
+    """Returns a scorecard table whose verdicts are badges and whose claim ids do not break."""
+    table = table.replace("--:", ":--")  # words, not numbers
+    table = re.sub(r"^(\| [A-Z]+)-", "\\1\N{NON-BREAKING HYPHEN}", table, flags=re.MULTILINE)
     for verdict, kind in BADGES.items():
         table = table.replace(f"| **{verdict}** |", f"| {{bdg-{kind}}}`{verdict}` |")
     return table
 
 
 def not_yet_run(store: Path | str, entries: Sequence[dict[str, Any]]) -> str:
-    """Returns what is planned and not in the store: a table of runs with commands, and one of claims."""
-    rows = []
-    for study, artefact, dataset, results in _planned(store):
-        left, done = sum(row.missing for row in results), sum(len(row.records) for row in results)
-        if left:
-            paper, budget = study.paper.id, study.budget.name
-            title = f"{paper.upper()}: {study.paper.artefact(artefact).title}"
-            command = f"`disentrec study {paper}/{artefact} --budget {budget} --datasets {dataset}`"
-            rows.append([title, dataset_title(dataset), f"{done}", f"{left}", command])
-    header = ["Table", "Data", "Runs done", "Left", "Command"]
-    runs = myst_table(header, rows, "Runs that are planned and not in the store.", "tbl-runs-left")
-    parts = [runs.replace("--: |\n", ":-- |\n")] if rows else ["Every planned run is in the store.\n"]
+    """Returns what is planned and not in the store: runs by budget with their command, then open claims."""
+    parts = []
+    for (paper, budget), rows in _left(store).items():
+        note = load_paper(paper).budget(budget).note
+        header = ["Table", "Data", "Runs done", "Left"]
+        caption = f"{paper.upper()}, budget *{budget}*: runs that are not in the store."
+        table = myst_table(header, rows, caption, f"tbl-left-{paper}-{budget}")
+        command = f"```bash\ndisentrec study {paper} --budget {budget} --jobs 4\n```\n"
+        parts += [f"**{paper.upper()}, {budget}.** {note}\n", command]
+        parts.append(table.replace("| :-- | --: |", "| :-- | :-- |"))
+    parts = parts or ["Every planned run is in the store.\n"]
     open_claims = [
         [entry["id"], entry["claim"], entry["verdict"]]
         for entry in entries
@@ -87,11 +89,13 @@ def story(store: Path | str, folder: Path) -> str:
     if not lines:
         return "The figure of this page appears with the first complete main table.\n"
     caption = (
-        "MRR@20 on test, percent; the dot is the mean over seeds. *As described* and *as released* are one model:"
+        "MRR@20 on test, percent; dots are means over seeds. *As described* and *as released* are one model:"
         " what lies between them are the deviations of the released code. The red line is the Bayes optimum,"
         " known only where we made the data."
     )
-    said = (f"{title}: {', '.join(f'{name} {value:.1f}' for name, value, _ in points)}" for title, points, _ in lines)
+    said = [
+        f"{title}: " + ", ".join(f"{name} {value:.1f}" for name, value, _ in dots) for title, dots, _ in lines
+    ]
     alt = f"Dot plot of MRR@20 in percent. {'; '.join(said)}"
     return myst_figure(story_figure(lines), "story", caption, alt, folder=folder)
 
@@ -121,7 +125,9 @@ def story_lines(store: Path | str, metric: str = "mrr@20") -> list[Line]:
 
 def story_figure(lines: Sequence[Line]) -> Figure:
     """Returns one panel per data set with a labelled dot per row; the Bayes optimum is a line."""
-    drawing, axes = figure(width=7.2, height=0.5 + 1.5 * len(lines), columns=1)
+    drawing, _ = figure(height=0.5 + 1.5 * len(lines))
+    values = [value for _, dots, optimum in lines for value in (*(dot[1] for dot in dots), optimum)]
+    right = 1.12 * np.nanmax(values)
     with mpl.rc_context(STYLE):
         drawing.clear()
         axes = np.atleast_1d(drawing.subplots(len(lines), 1, sharex=True))
@@ -130,17 +136,18 @@ def story_figure(lines: Sequence[Line]) -> Figure:
                 axis.plot([0, value], [place, place], color=colour, lw=1.6, alpha=0.35)
                 axis.plot(value, place, "o", color=colour, ms=7)
                 axis.annotate(
-                    f"{value:.1f}", (value, place), (8, 0), textcoords="offset points", va="center", color=INK
-                )
+                    f"{value:.1f}", (value, place), (8, 0), textcoords="offset points", va="center", zorder=5,
+                    color=INK, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+                )  # fmt: skip
             axis.set_yticks(range(len(points)), [label for label, _, _ in reversed(points)])
             axis.set_title(title)
-            axis.set_xlim(left=0)
-            axis.margins(x=0.12, y=0.16)
+            axis.set_xlim(0, right)
+            axis.margins(y=0.16)
             if np.isfinite(optimum):
                 axis.axvline(optimum, color=RED, lw=1.3, ls=(0, (4, 2)))
                 axis.annotate(
-                    f"Bayes optimum {optimum:.1f}", (optimum, 1), (-5, -3), textcoords="offset points",
-                    xycoords=("data", "axes fraction"), color=RED, ha="right", va="top", fontsize=8.5,
+                    f"Bayes optimum {optimum:.1f}", (optimum, 1), (0, 4), textcoords="offset points",
+                    xycoords=("data", "axes fraction"), color=RED, ha="center", va="bottom", fontsize=8.5,
                 )  # fmt: skip
         axes[-1].set_xlabel("MRR@20, percent")
     return drawing
@@ -174,6 +181,18 @@ def rerun_table(published: Store, here: Store) -> str:
     header += [f"Largest Δ {metric_title(metric)}" for metric in ("prec@20", "mrr@20")] + ["Minutes"]
     caption = "The study of the embedded shop, run again on this machine. Differences in percentage points."
     return myst_table(header, rows, caption, "tbl-rerun")
+
+
+def _left(store: Path | str) -> dict[tuple[str, str], list[list[str]]]:
+    """Returns per paper and budget one line for every table and data set with runs left."""
+    found: dict[tuple[str, str], list[list[str]]] = {}
+    for study, artefact, dataset, results in _planned(store):
+        left, done = sum(row.missing for row in results), sum(len(row.records) for row in results)
+        if left:
+            title = f"{study.paper.artefact(artefact).title} (`{artefact}`)"
+            row = [title, dataset_title(dataset), f"{done}", f"{left}"]
+            found.setdefault((study.paper.id, study.budget.name), []).append(row)
+    return found
 
 
 def _gaps(entries: Sequence[dict[str, Any]], metric: str) -> np.ndarray:

@@ -14,8 +14,9 @@ from scipy import stats
 from disentrec.paths import RESULTS
 from disentrec.report.compare import compare_rows, score_matrix
 from disentrec.report.tables import dataset_title, myst_table, row_comparisons
+from disentrec.report.truth import informedness_interval
 from disentrec.study import Study, load_paper, paper_names
-from disentrec.study.cases import known_dataset
+from disentrec.study.cases import known_cases, known_dataset
 from disentrec.study.papers import Claim
 from disentrec.study.store import Store, write_atomically
 from disentrec.training.loop import SELECTION_METRIC
@@ -132,7 +133,22 @@ def _measured(result, name: str) -> np.ndarray:
     return np.asarray([value for value in found if value is not None], dtype=float)
 
 
-KINDS = {"pairs": _pairs, "best_rival": _best_rival, "measure": _measure}
+def _truth(number: int, part: Mapping[str, Any], study: Study, dataset: str) -> Iterator[Evidence]:
+    """The flag against the true cause: better than `share` of what Bayes' rule can tell, over cases."""
+    facts = known_cases(study.store, dataset)
+    results = {result.row.id: result for result in study.result(part["artefact"], dataset)}
+    if "cause" not in facts or part["row"] not in results or not results[part["row"]].complete:
+        return
+    records = [record for record in results[part["row"]].records if "after_flag" in record.arrays]
+    if records:
+        # The flag is read off the training sessions alone: it hardly differs between seeds, so cases are resampled.
+        effect, low, high = informedness_interval(records[0].arrays["after_flag"], facts, part["share"])
+        yield Evidence(
+            number, dataset, part["what"], effect, low, high, low > 0, len(records), "informedness"
+        )
+
+
+KINDS = {"truth": _truth, "pairs": _pairs, "best_rival": _best_rival, "measure": _measure}
 
 
 def scorecard(store: Path | str = RESULTS) -> list[dict[str, Any]]:

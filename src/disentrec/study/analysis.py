@@ -84,10 +84,11 @@ def per_case(model: DIMO, test: SessionCases) -> dict[str, np.ndarray]:
 
     share: of the target's score above the mean item, how much comes from the ID cause, in standard deviations
     (id - modality). template: +1 co-occurrence (the recommended item is a listed neighbour of the session), -1
-    feature; the paper's rule.
+    feature; the paper's rule. cited: the position of the session's item whose row of the graph names the
+    recommendation most, -1 where none does.
     """
     encoded = model.encode_items()
-    columns: dict[str, list[Tensor]] = {name: [] for name in ("flag", "share", "top", "template")}
+    columns: dict[str, list[Tensor]] = {name: [] for name in ("flag", "share", "top", "template", "cited")}
     for batch in batches(test, 512):
         causes = model.causes(batch, encoded)
         parts = [_standard(causes[name] @ table.T) for name, table in zip(("c_id", "c_mo"), encoded, strict=True)]
@@ -97,8 +98,10 @@ def per_case(model: DIMO, test: SessionCases) -> dict[str, np.ndarray]:
         columns["share"].append(own[0] - own[1])
         columns["top"].append(top)
         columns["template"].append(model.flags(SessionBatch(batch.items, batch.length, top)))
+        weight = _edge(model.propagation, batch.items, top)
+        columns["cited"].append(torch.where(weight.amax(1) > 0, weight.argmax(1), -1))
     joined = {name: torch.cat(values).numpy() for name, values in columns.items()}
-    kinds = {"flag": np.int8, "share": np.float32, "top": np.int32, "template": np.int8}
+    kinds = {"flag": np.int8, "share": np.float32, "top": np.int32, "template": np.int8, "cited": np.int8}
     return {name: joined[name].astype(kind) for name, kind in kinds.items()}
 
 

@@ -114,6 +114,10 @@ def case_facts(dataset: Dataset, split: SessionSplit, *, with_truth: bool = True
         facts["cause_posterior"] = oracle.cause_posterior(test).astype(np.float32)
         for knowing in CEILINGS:
             facts[f"oracle_rank_{knowing}"] = oracle.ceiling_ranks(test, knowing=knowing).astype(np.float32)
+        # The shop is ours to publish: examples in the book show its titles.
+        facts["title"] = dataset.items["title"].to_numpy(dtype=str)
+        facts["prefix_values"], facts["prefix_offsets"] = test.prefix.values, test.prefix.offsets
+        facts["target"] = test.target.astype(np.int32)
     return facts
 
 

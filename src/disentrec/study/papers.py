@@ -99,6 +99,16 @@ class Deviation:
 
 
 @dataclass(frozen=True)
+class Reported:
+    """A figure that the paper or its released code prints, with where it stands."""
+
+    dataset: str
+    what: str
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Paper:
     """Everything the study knows of one paper."""
 
@@ -113,6 +123,7 @@ class Paper:
     budgets: Mapping[str, Budget] = field(default_factory=dict)
     artefacts: Mapping[str, Artefact] = field(default_factory=dict)
     deviations: tuple[Deviation, ...] = ()
+    reported: tuple[Reported, ...] = ()
 
     def artefact(self, name: str) -> Artefact:
         """Returns an artefact by its id; an unknown one lists the valid ones."""
@@ -149,6 +160,7 @@ def load_paper(name: str) -> Paper:
     content = _read(path)
     content["claims"] = tuple(_make(Claim, entry, path) for entry in content["claims"])
     content["deviations"] = tuple(_make(Deviation, entry, path) for entry in content.get("deviations", ()))
+    content["reported"] = tuple(_make(Reported, entry, path) for entry in content.get("reported", ()))
     content["budgets"] = {
         key: _make(Budget, {"name": key, **entry}, path) for key, entry in content.get("budgets", {}).items()
     }

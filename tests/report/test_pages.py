@@ -1,0 +1,108 @@
+"""The generated parts of prose pages: what they say follows from records, and what is missing is said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from disentrec.report import pages
+from disentrec.report.pages import badges, landing_scorecard, not_yet_run, rerun_table, story, story_figure
+from disentrec.study.papers import load_paper, paper_names
+from disentrec.study.spec import RunSpec
+from disentrec.study.store import Store
+
+
+def claim(identifier, paper, verdict):
+    decided = verdict != "not yet run"
+    return {
+        "id": identifier,
+        "paper": paper,
+        "claim": "it helps",
+        "verdict": verdict,
+        "effect": 0.012 if decided else None,
+        "interval": [0.01, 0.014] if decided else None,
+        "unit": "mrr@20" if decided else None,
+        "datasets": ["bazaar-demo"] if decided else [],
+        "chapter": None,
+    }
+
+
+def save(store, seed, mrr, model="pop", status="finished"):
+    spec = RunSpec(model, "bazaar-demo", "abc", seed=seed)
+    metrics = {"test": {"prec@20": 0.5, "mrr@20": mrr}}
+    content = {"spec": spec.to_json(), "status": status, "metrics": metrics, "timing": {"total_s": 90.0}}
+    store.save(spec, content, {"test_rank": np.ones(2, np.float32)})
+
+
+def test_verdicts_become_badges_and_words_are_aligned_left():
+    table = "| :-- | --: |\n| DIMO-1 | **not reproduced** |\n"
+    assert badges(table) == "| :-- | :-- |\n| DIMO\u20111 | {bdg-danger}`not reproduced` |\n"
+
+
+def test_the_landing_page_shows_papers_with_a_verdict_and_counts_the_rest():
+    entries = [claim("DIMO-1", "dimo", "partly"), claim("DIMO-2", "dimo", "not yet run")]
+    entries += [claim("IDSF-1", "idsf", "not yet run"), claim("MMSBR-1", "mmsbr", "not yet run")]
+    text = landing_scorecard(entries)
+    assert "{bdg-warning}`partly` | +1.20 [+1.00, +1.40] MRR@20 points | Bazaar |" in text
+    assert "| DIMO\u20112 | it helps | {bdg-muted}`not yet run` |" in text
+    assert "IDSF" not in text
+    assert "2 claims of other papers are stated and [not yet run](/book/not_yet_run.md)." in text
+
+
+def test_without_a_verdict_the_landing_page_says_so():
+    assert landing_scorecard([claim("DIMO-1", "dimo", "not yet run")]).startswith("No claim was decided yet.")
+
+
+def test_an_empty_store_leaves_every_planned_run_with_its_command(tmp_path):
+    text = not_yet_run(tmp_path, [claim("DIMO-2", "dimo", "not yet run"), claim("DIMO-1", "dimo", "partly")])
+    for name in paper_names():
+        paper = load_paper(name)
+        for budget in paper.budgets:
+            assert f"\ndisentrec study {name} --budget {budget} --jobs 4\n" in text
+        for artefact in paper.artefacts.values():
+            assert f"| {artefact.title} (`{artefact.id}`) | Bazaar" in text
+    assert "| DIMO-2 | it helps | not yet run |" in text
+    assert "DIMO-1 " not in text
+
+
+def test_without_a_complete_main_table_there_is_no_figure(tmp_path):
+    assert "appears with the first complete main table" in story(tmp_path, tmp_path)
+    assert not list(tmp_path.glob("*.svg"))
+
+
+def test_the_figure_shows_every_row_on_one_axis_and_the_optimum_where_it_is_known():
+    dots = [("POP", 10.0, "#000000"), ("DIMO", 20.0, "#0072B2")]
+    drawing = story_figure([("Bazaar", dots, 25.0), ("Grocery", dots, np.nan)])
+    first, second = drawing.axes
+    assert first.get_xlim() == second.get_xlim() == pytest.approx((0, 28.0))
+    texts = [[text.get_text() for text in axis.texts] for axis in drawing.axes]
+    assert texts == [["20.0", "10.0", "Bayes optimum 25.0"], ["20.0", "10.0"]]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["DIMO", "POP"]
+
+
+def test_the_story_is_told_in_words_too(tmp_path, monkeypatch):
+    lines = [("Bazaar", [("POP", 10.0, "#000000")], np.nan)]
+    monkeypatch.setattr(pages, "story_lines", lambda store: lines)
+    assert ":alt: Dot plot of MRR@20 in percent. Bazaar: POP 10.0\n" in story(tmp_path, tmp_path)
+    assert (tmp_path / "story.svg").exists()
+
+
+def test_runs_made_again_are_compared_one_by_one(tmp_path):
+    published, here = Store(tmp_path / "published"), Store(tmp_path / "here")
+    for seed, (before, now) in enumerate([(0.2, 0.2), (0.2, 0.1975), (0.2, 0.201)]):
+        save(published, seed, before)
+        save(here, seed, now)
+    save(here, 9, 0.3)  # never published
+    row = next(line for line in rerun_table(published, here).splitlines() if line.startswith("| pop"))
+    assert row == "| pop | Bazaar | 4 | 1 of 3 | +0.000 | −0.250 | 6.0 |"
+
+
+def test_without_a_rerun_the_page_says_how_to_make_one(tmp_path):
+    assert "`make book`" in rerun_table(Store(tmp_path / "a"), Store(tmp_path / "b"))
+
+
+def test_two_diverged_runs_agree(tmp_path):
+    published, here = Store(tmp_path / "published"), Store(tmp_path / "here")
+    for store in (published, here):
+        save(store, 1, 0.2, status="diverged")
+    assert "| pop | Bazaar | 1 | 1 of 1 |" in rerun_table(published, here)
