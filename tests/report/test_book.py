@@ -34,8 +34,8 @@ def root(tmp_path):
     plan = "scores:\n  first: {title: One, rows: 5}\n  second: {title: Two}\n"
     (tmp_path / "book").mkdir()
     (tmp_path / "book" / "chapters.yml").write_text(plan)
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "record.json").write_text("{}")
+    (tmp_path / "results" / "records").mkdir(parents=True)
+    (tmp_path / "results" / "records" / "record.json").write_text("{}")
     return tmp_path
 
 
@@ -86,7 +86,7 @@ def test_a_failing_cell_is_named_and_the_chapter_stays_as_it_was(root):
 def test_only_chapters_whose_inputs_changed_are_executed(root, fake):
     assert execute_book(root) == ["first", "second"]
     assert execute_book(root) == []
-    (root / "results" / "record.json").write_text('{"more": 1}')
+    (root / "results" / "records" / "record.json").write_text('{"more": 1}')
     assert execute_book(root) == ["first", "second"]
     plan = root / "book" / "chapters.yml"
     plan.write_text(plan.read_text().replace("rows: 5", "rows: 6"))
@@ -100,6 +100,22 @@ def test_only_chapters_whose_inputs_changed_are_executed(root, fake):
     assert execute_book(root, only=["second"], force=True) == ["second"]
     both = ["first", "second"]
     assert fake == [*both, *both, "first", "second", "second", *both, "second"]
+
+
+def test_scorecard_and_prose_are_written_when_records_or_code_changed(root, fake):
+    execute_book(root)
+    written = [root / "results" / "scorecard.json", root / "book" / "_generated" / "scorecard.md"]
+    before = [path.read_text() for path in written]
+    for path in written:
+        path.write_text("old")
+    execute_book(root)
+    assert [path.read_text() for path in written] == ["old", "old"]
+    (root / "results" / "records" / "record.json").write_text('{"more": 1}')
+    execute_book(root, only=["first"])
+    assert [path.read_text() for path in written] == ["old", "old"]
+    execute_book(root)
+    assert [path.read_text() for path in written] == before
+    assert "`make book`" in (root / "_build" / "rerun.md").read_text()
 
 
 def test_a_chapter_whose_figure_is_gone_is_executed_again(root, fake):
@@ -119,7 +135,7 @@ def test_a_failing_chapter_is_tried_again(root, fake, monkeypatch):
         raise DisentrecError("no")
 
     execute_book(root)
-    (root / "results" / "record.json").write_text("changed")
+    (root / "results" / "records" / "record.json").write_text("changed")
     with monkeypatch.context() as patch:
         patch.setattr(book, "_papermill", fail)
         with pytest.raises(DisentrecError):

@@ -119,6 +119,7 @@ def execute_book(root: Path = ROOT, only: Sequence[str] | None = None, force: bo
     pages = root / "_build" / "chapters" / "pages.json"
     pages_stale = only is None and (force or _read_stamp(pages) != [trees])
     if pages_stale:
+        results.mkdir(exist_ok=True)
         write_scorecard(results)  # chapters read it
     chosen = [plan for plan in plans if not only or plan.name in only]
     stale = [plan for plan in chosen if force or not plan.fresh(trees)]

@@ -1,0 +1,150 @@
+"""Specs, records, the store and grids: a run is named by what decides it, written whole, never done twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from disentrec.data.bazaar import BazaarParameters, write_bazaar
+from disentrec.data.protocol import Protocol
+from disentrec.errors import DisentrecError
+from disentrec.evaluation.metrics import metrics_from_ranks
+from disentrec.study import RunSpec, Store
+from disentrec.study.grid import run_grid
+from disentrec.study.runner import run
+from disentrec.study.spec import training_settings
+from disentrec.training import Training
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    parameters = BazaarParameters.preset("tiny", images=False, n_sessions=300)
+    return write_bazaar(tmp_path_factory.mktemp("data") / "shop", parameters)
+
+
+@pytest.fixture
+def spec(shop):
+    return RunSpec(
+        model="sr-gnn", dataset=shop.name, fingerprint=shop.fingerprint, settings={"dim": 8},
+        training=Training(epochs=2, batch_size=64),
+    )  # fmt: skip
+
+
+def test_hash_depends_on_what_decides_the_numbers_and_on_nothing_else(spec):
+    assert replace(spec, settings={"dim": 8, "steps": 1}).hash == spec.hash  # a default, spelt out
+    others = [
+        replace(spec, seed=1),
+        replace(spec, settings={"dim": 16}),
+        replace(spec, fingerprint="0"),
+        replace(spec, protocol=Protocol.released()),
+        replace(spec, training=Training(epochs=3, batch_size=64)),
+        replace(spec, model="narm"),
+        replace(spec, analyse=True),
+    ]
+    assert len({spec.hash, *(other.hash for other in others)}) == len(others) + 1
+
+
+def test_hash_is_the_same_on_every_machine():
+    """A changed hash orphans every record: raise a model's `version` on purpose, never by accident."""
+    spec = RunSpec(model="dimo", dataset="d", fingerprint="f", settings={"use": "id"}, seed=3)
+    assert spec.hash == "dd480e1d04fa0b07"
+
+
+def test_spec_survives_json(spec):
+    again = RunSpec.from_json(json.loads(json.dumps(spec.to_json())))
+    assert again.hash == spec.hash and again.config() == spec.config()
+
+
+def test_unknown_names_are_refused_with_the_valid_ones(spec):
+    with pytest.raises(DisentrecError, match=r"unknown setting 'dims'.*dim, steps"):
+        _ = replace(spec, settings={"dims": 8}).hash
+    with pytest.raises(DisentrecError, match=r"unknown training setting 'lr'.*learning_rate"):
+        training_settings({"lr": 1})
+
+
+def test_run_is_recorded_whole_and_not_done_again(spec, shop, tmp_path):
+    store = Store(tmp_path)
+    record = run(spec, shop.folder, store)
+    content = json.loads(record.path.read_text())
+    assert record.path == tmp_path / "records" / shop.name / "sr-gnn" / f"{spec.hash}.json"
+    assert content["hash"] == spec.hash and content["status"] == "finished"
+    again = metrics_from_ranks(record.arrays["test_rank"])
+    assert content["metrics"]["test"] == again
+    assert record.scores("mrr@20").mean() == pytest.approx(record.metric("mrr@20"))
+    assert record.spec.hash == spec.hash
+    before = record.path.stat().st_mtime_ns
+    assert run(spec, shop.folder, store).content == content and record.path.stat().st_mtime_ns == before
+    assert {path.suffix for path in record.path.parent.iterdir()} == {".json", ".npz"}
+
+
+def test_same_spec_gives_the_same_numbers_and_arrays(spec, shop, tmp_path):
+    one, two = (run(spec, shop.folder, Store(tmp_path / name)) for name in ("one", "two"))
+    assert one.content["metrics"] == two.content["metrics"] and one.content["curves"] == two.content["curves"]
+    arrays = [record.path.with_suffix(".npz").read_bytes() for record in (one, two)]
+    assert arrays[0] == arrays[1]
+
+
+def test_released_reporting_takes_maxima_and_counts_overlapping_cases(spec, shop, tmp_path):
+    released = replace(spec, protocol=Protocol.released())
+    record = run(released, shop.folder, Store(tmp_path))
+    best = max(entry["test"]["prec@20"] for entry in record.content["curves"])
+    assert record.metric("prec@20") == pytest.approx(best, abs=0.1)
+    for metric in ("prec@20", "mrr@20"):
+        assert record.scores(metric).mean() == pytest.approx(record.metric(metric))
+
+
+def test_other_data_than_the_spec_names_is_refused(spec, shop, tmp_path):
+    with pytest.raises(DisentrecError, match="the data changed"):
+        run(replace(spec, fingerprint="0" * 64), shop.folder, Store(tmp_path))
+
+
+def test_diverged_run_is_recorded_as_diverged(spec, shop, tmp_path):
+    wild = replace(spec, training=Training(epochs=3, batch_size=64, learning_rate=1e30))
+    record = run(wild, shop.folder, Store(tmp_path))
+    assert not record.finished and np.isnan(record.metric("mrr@20")) and record.content["metrics"]["test"] == {}
+
+
+def test_interrupted_write_leaves_no_record(spec, shop, tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        store.save(spec, {"status": "finished"}, {"test_rank": np.ones(3)})
+    monkeypatch.undo()
+    assert spec not in store and list(tmp_path.rglob("*.*")) == []
+
+
+def test_damaged_record_says_how_to_mend_it(spec, tmp_path):
+    store = Store(tmp_path)
+    path = store.path(spec)
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    with pytest.raises(DisentrecError, match=r"unreadable run record.*Delete the file"):
+        store.get(spec)
+
+
+def test_grid_resumes_and_runs_each_spec_once(spec, shop, tmp_path):
+    store = Store(tmp_path)
+    specs = [replace(spec, seed=seed) for seed in (1, 2, 3)]
+    run(specs[1], shop.folder, store)
+    kept = store.path(specs[1]).stat().st_mtime_ns
+    records = run_grid([*specs, specs[0]], lambda _: shop.folder, store, jobs=1)
+    assert [record.spec.seed for record in records] == [1, 2, 3, 1]
+    assert store.path(specs[1]).stat().st_mtime_ns == kept
+
+
+def test_two_processes_give_what_one_gives(spec, shop, tmp_path):
+    specs = [replace(spec, seed=seed) for seed in (1, 2)]
+    one = run_grid(specs, _Folder(shop.folder), Store(tmp_path / "one"), jobs=1)
+    two = run_grid(specs, _Folder(shop.folder), Store(tmp_path / "two"), jobs=2)
+    assert [r.content["metrics"] for r in one] == [r.content["metrics"] for r in two]
+
+
+class _Folder:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, name):
+        return self.folder

@@ -1,0 +1,159 @@
+"""Papers as data, and a study from tuning to scorecard on a tiny shop."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from disentrec import models
+from disentrec.cli import main
+from disentrec.errors import DisentrecError
+from disentrec.report.chapter import Chapter
+from disentrec.report.scorecard import VERDICTS, Evidence, decide, write_scorecard
+from disentrec.study import Study, load_paper, paper_names
+from disentrec.study.papers import Claim, sources
+from disentrec.study.study import TUNING_SEED
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """The main table of DIMO on the tiny shop, its data kept apart from the user's."""
+    import disentrec.study.datasets as datasets
+
+    root = tmp_path_factory.mktemp("study")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(datasets.dataset_folder, "__defaults__", (root / "data",))
+    Study("dimo", "demo", root / "store").run(["main"], ["bazaar-tiny"])
+    yield root / "store"
+    patch.undo()
+
+
+def test_every_paper_loads_and_its_claims_have_distinct_ids():
+    ids = [claim.id for name in paper_names() for claim in load_paper(name).claims]
+    assert set(paper_names()) == {"dimo", "mmsbr", "addrl", "idsf"} and len(set(ids)) == len(ids) >= 29
+
+
+def test_every_row_is_a_model_with_settings_it_knows():
+    for name in paper_names():
+        paper = load_paper(name)
+        for artefact in paper.artefacts.values():
+            for row in artefact.rows:
+                models.configure(row.model, row.settings)
+        for model, entry in paper.models.items():
+            for configuration in entry.get("grid", [{}]):
+                models.configure(model, {k: v for k, v in configuration.items() if not k.startswith("training.")})
+
+
+def test_learned_models_are_tuned_over_the_same_number_of_configurations():
+    paper = load_paper("dimo")
+    learned = [model for model, entry in paper.models.items() if entry.get("learned", True)]
+    for budget in paper.budgets.values():
+        assert {len(paper.grid(model)[: budget.tuning]) for model in learned} == {budget.tuning}
+        assert set(budget.datasets) <= set(sources())
+
+
+def test_tables_never_use_the_tuning_seed(store):
+    study = Study("dimo", "demo", store)
+    for row in study.paper.artefact("main").rows:
+        specs = study.row_specs(study.paper.artefact("main"), row, "bazaar-tiny")
+        assert specs and all(spec.seed != TUNING_SEED for spec in specs)
+
+
+def test_configurations_are_chosen_on_validation(store):
+    study = Study("dimo", "demo", store)
+    records = [study.store.get(spec) for spec in study.tuning_specs("narm", "bazaar-tiny")]
+    values = [record.metric("mrr@20", "valid") for record in records]
+    assert study.chosen("narm", "bazaar-tiny") == study.paper.grid("narm")[int(np.argmax(values))]
+
+
+def test_results_are_complete_and_missing_runs_are_counted(store):
+    study = Study("dimo", "demo", store)
+    assert all(row.complete for row in study.result("main", "bazaar-tiny"))
+    assert all(not row.records and row.missing for row in study.result("main", "bazaar-demo"))
+
+
+def test_no_model_is_above_the_optimum(store):
+    from disentrec.evaluation.metrics import per_case
+    from disentrec.study.cases import known_cases
+
+    study = Study("dimo", "demo", store)
+    best = per_case(known_cases(study.store, "bazaar-tiny")["oracle_rank_all"], "mrr@20").mean()
+    for row in study.result("main", "bazaar-tiny"):
+        if row.row.protocol.get("name") != "released":  # which looks at the test part
+            assert np.mean(row.metric("mrr@20")) < best
+
+
+def test_chapter_text_is_the_same_twice_and_marks_what_is_missing(store):
+    page = Chapter("dimo", "main", budgets=["demo"], datasets=["bazaar-tiny"], store=store)
+    assert page.tables().data == page.tables().data
+    assert "Bayes optimum" in page.tables().data and "not yet run" not in page.tables().data
+    assert page.left().data == "Every planned run of this page was run."
+    other = Chapter("dimo", "main", budgets=["demo"], store=store)
+    assert "disentrec study dimo/main --budget demo --datasets bazaar-demo" in other.left().data
+
+
+def test_scorecard_has_one_entry_per_claim(store):
+    entries = write_scorecard(store)
+    assert json.loads((store / "scorecard.json").read_text()) == entries
+    assert {entry["verdict"] for entry in entries} <= set(VERDICTS)
+    assert len(entries) == sum(len(load_paper(name).claims) for name in paper_names())
+
+
+def evidence(dataset: str, holds: bool, part: int = 0) -> Evidence:
+    return Evidence(part, dataset, "a against b", 0.1 if holds else -0.1, 0.0, 0.0, holds, 5, "mrr@20")
+
+
+@pytest.mark.parametrize(
+    "held, verdict",
+    [
+        ([], "not yet run"),
+        ([("a", True)], "reproduced"),
+        ([("a", True), ("b", True), ("c", False)], "reproduced"),
+        ([("a", True), ("b", False)], "partly"),
+        ([("a", True), ("a", False)], "partly"),
+        ([("a", False)], "not reproduced"),
+    ],
+)
+def test_verdicts(held, verdict):
+    claim = Claim("X-1", "x", test={"parts": [{}]})
+    assert decide(claim, [evidence(*item) for item in held]) == verdict
+
+
+def test_a_claim_with_two_parts_needs_both():
+    claim = Claim("X-1", "x", test={"parts": [{}, {}]})
+    assert decide(claim, [evidence("a", True), evidence("a", True, 1)]) == "reproduced"
+    assert decide(claim, [evidence("a", True), evidence("a", False, 1)]) == "partly"
+    assert decide(claim, [evidence("a", True)]) == "partly"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["study", "dimos"], "unknown paper 'dimos'. Valid: addrl, dimo, idsf, mmsbr"),
+        (["study", "dimo/mains"], "unknown artefact 'mains'"),
+        (["study", "dimo", "--budget", "big"], "unknown budget 'big'"),
+        (["train", "gru", "nowhere"], "unknown data set 'nowhere'"),
+        (["data", "inspect", "nowhere"], "is missing"),
+        (["study", "dimo/main", "--budget", "real", "--datasets", "sessions-instacart"], "disentrec data import"),
+    ],
+)
+def test_command_line_says_what_is_wrong_and_what_is_valid(arguments, message, capsys, tmp_path, monkeypatch):
+    import disentrec.study.datasets as datasets
+
+    monkeypatch.setattr(datasets.dataset_folder, "__defaults__", (tmp_path / "data",))
+    if arguments[0] == "study":
+        arguments = [*arguments, "--store", str(tmp_path)]
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_train_command_prints_the_test_metrics(capsys, tmp_path, monkeypatch):
+    import disentrec.study.datasets as datasets
+
+    monkeypatch.setattr(datasets.dataset_folder, "__defaults__", (tmp_path / "data",))
+    assert main(["train", "one-hop", "bazaar-tiny", "--set", "repeat=true", "--store", str(tmp_path)]) == 0
+    assert '"mrr@20"' in capsys.readouterr().out
+    assert main(["train", "one-hop", "bazaar-tiny", "--set", "again=1", "--store", str(tmp_path)]) == 2
+    assert "unknown setting 'again' (in model one-hop). Valid: repeat" in capsys.readouterr().err
