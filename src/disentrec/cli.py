@@ -1,4 +1,4 @@
-"""The command line: `disentrec data | train | study | scorecard | book`."""
+"""The command line: `disentrec data | train | study | scorecard | notebook | book`."""
 
 from __future__ import annotations
 
@@ -43,6 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     card = commands.add_parser("scorecard", help="decide every claim from the records and print the verdicts")
     card.add_argument("--store", type=Path, default=RESULTS)
     card.set_defaults(run=_run_scorecard)
+    notebook = commands.add_parser("notebook", help="execute one notebook with parameters of your own")
+    notebook.add_argument("name", help="a notebook below notebooks/, or a path")
+    notebook.add_argument("-p", action="append", default=[], metavar="PARAMETER=VALUE", dest="parameters")
+    notebook.add_argument("--out", type=Path, required=True, help="the executed notebook to write")
+    notebook.set_defaults(run=_run_notebook)
     book = commands.add_parser("book", help="execute the notebooks whose inputs changed into chapters of the book")
     book.add_argument("--force", action="store_true", help="execute all of them")
     book.add_argument("--only", nargs="*", default=None, metavar="CHAPTER")
@@ -132,9 +137,7 @@ def _run_data_import(options: argparse.Namespace) -> None:
     if options.target is None:
         raise DisentrecError("where to write the data set is not said", how="Give a TARGET folder, or --name NAME")
     extra = assignments(options.set)
-    dataset = import_layout(
-        options.source, options.target, layout=options.layout, overwrite=options.overwrite, **extra
-    )
+    dataset = import_layout(options.source, options.target, layout=options.layout, overwrite=options.overwrite, **extra)
     print(dataset.folder)
 
 
@@ -198,6 +201,12 @@ def _run_scorecard(options: argparse.Namespace) -> None:
     from disentrec.report.scorecard import print_scorecard, write_scorecard
 
     print_scorecard(write_scorecard(options.store))
+
+
+def _run_notebook(options: argparse.Namespace) -> None:
+    from disentrec.report.book import find_notebook, run_notebook
+
+    print(run_notebook(find_notebook(options.name), options.out, assignments(options.parameters)))
 
 
 def _run_book(options: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 PAPERS = PACKAGE / "papers"
-#: The repository: the package is installed in place (`pip install -e .`), because the book and its records live beside it.
+#: The repository: the package is installed in place (`pip install -e .`), because book and records live beside it.
 ROOT = PACKAGE.parents[1]
 RESULTS = ROOT / "results"
 BOOK = ROOT / "book"

@@ -116,7 +116,10 @@ def test_optimum_is_above_every_partial_oracle(shop):
         np.concatenate([split.train.session, split.test.session]),
     )
     oracle = Oracle(read_truth(shop.folder))
-    scores = {name: per_case(oracle.ceiling_ranks(everything, name), "mrr@20").mean() for name in ("all", "id", "modality", "popularity", "type")}
+    scores = {
+        name: per_case(oracle.ceiling_ranks(everything, name), "mrr@20").mean()
+        for name in ("all", "id", "modality", "popularity", "type")
+    }
     assert scores["type"] >= scores["all"] > max(scores["id"], scores["modality"]) > scores["popularity"]
 
 

@@ -28,9 +28,7 @@ def save(folder: Path, **tables) -> Path:
 
 def released(rows: list[tuple[list[int], int]]) -> pa.Table:
     lists, targets = zip(*rows, strict=True)
-    return pa.table(
-        {"session": pa.array(lists, pa.list_(pa.int32())), "target": pa.array(targets, pa.int32())}
-    )
+    return pa.table({"session": pa.array(lists, pa.list_(pa.int32())), "target": pa.array(targets, pa.int32())})
 
 
 def as_lists(dataset) -> list[list[int]]:
@@ -120,9 +118,7 @@ def test_cold_start_length_and_sub_samples_of_baskets(tmp_path):
     assert recent.sessions["time"].tolist() == list(range(1010, 1020))
     assert recent.info["extra"]["sub_sample"] == "10 of 20 sessions, recent"
     drawn = import_layout(source, tmp_path / "drawn", sessions=10, sample="draw", min_count=0, dim=2)
-    assert (
-        sorted(drawn.sessions["time"]) == drawn.sessions["time"].tolist() != recent.sessions["time"].tolist()
-    )
+    assert sorted(drawn.sessions["time"]) == drawn.sessions["time"].tolist() != recent.sessions["time"].tolist()
     assert len(drawn.sessions) == 10
     with pytest.raises(DisentrecError, match=r"unknown sample 'last'.*Valid: recent, draw"):
         import_layout(source, tmp_path / "last", sample="last")
@@ -151,9 +147,7 @@ def movielens_folder(folder: Path) -> Path:
 
 
 def test_histories_become_blocks_counted_from_the_end(tmp_path):
-    dataset = import_layout(
-        movielens_folder(tmp_path / "source"), tmp_path / "out", block=3, min_count=1, dim=5
-    )
+    dataset = import_layout(movielens_folder(tmp_path / "source"), tmp_path / "out", block=3, min_count=1, dim=5)
     # Films that no training block holds go: users train on the first three of nine; user 2 has one block.
     assert dataset.items["native_id"].tolist() == ["100", "101", "102", "107", "108", "109"]
     assert as_lists(dataset) == [[0, 1, 2], [3, 4], [5, 4, 3], [2, 1]]
@@ -293,9 +287,7 @@ def test_sessions_that_start_together_are_not_parted():
 
 
 def test_dropped_items_leave_dense_numbers():
-    kept, old = keep_items(
-        Sequences.from_lists([[0, 2, 4], [1, 3], [4]]), np.array([False, True, True, False, True])
-    )
+    kept, old = keep_items(Sequences.from_lists([[0, 2, 4], [1, 3], [4]]), np.array([False, True, True, False, True]))
     assert [kept[row].tolist() for row in range(3)] == [[1, 2], [0], [2]]
     assert old.tolist() == [1, 2, 4]
 

@@ -23,9 +23,7 @@ LISTS = [[0, 1, 2], [1, 3], [2, 0, 1], [3, 2]]
 
 def parts(**changes: Any) -> dict[str, Any]:
     """Returns the arguments of a small valid data set, some of them replaced."""
-    items = pd.DataFrame(
-        {"item": range(4), "title": ["cup", "", "pot", "lid"], "price": [1.0, np.nan, 0.0, 2.5]}
-    )
+    items = pd.DataFrame({"item": range(4), "title": ["cup", "", "pot", "lid"], "price": [1.0, np.nan, 0.0, 2.5]})
     sessions = session_table(
         Sequences.from_lists(LISTS),
         user=[0, -1, 1, 0],

@@ -20,9 +20,7 @@ SESSIONS = [[0, 1, 2], [3, 4], [2, 2, 1, 0]]
 def fake_dataset(lists, **columns):
     table = pd.DataFrame({"session": range(len(lists)), **columns})
     sequences = Sequences.from_lists(lists)
-    return SimpleNamespace(
-        folder=Path("toy"), sessions=table, n_items=5, session_lists=lambda: sequences
-    )
+    return SimpleNamespace(folder=Path("toy"), sessions=table, n_items=5, session_lists=lambda: sequences)
 
 
 def pairs(cases):

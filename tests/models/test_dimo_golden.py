@@ -61,7 +61,11 @@ def case(request, reference):
         negatives=reference["input/neg_item"] - 1,
     )
     config = DIMOConfig.released(
-        dim=hyper["emb"], heads=hyper["heads"], steps=hyper["co_layer"], lists=hyper["lists"], shared_weight=hyper["lam"]
+        dim=hyper["emb"],
+        heads=hyper["heads"],
+        steps=hyper["co_layer"],
+        lists=hyper["lists"],
+        shared_weight=hyper["lam"],
     )
     nothing = Sequences.from_lists([])
     model = DIMO(config, Catalogue(n, nothing, nothing), tables).to(dtype).eval()
@@ -170,4 +174,6 @@ def test_metrics(reference, how):
     ours = metrics_from_ranks(ranks)
     for cutoff in (1, 5, 10, 20):
         for name, released in (("prec", "hit"), ("mrr", "mrr"), ("ndcg", "ndcg")):
-            assert ours[f"{name}@{cutoff}"] == pytest.approx(float(reference[f"metric/{how}/{released}{cutoff}"]), abs=1e-7)
+            assert ours[f"{name}@{cutoff}"] == pytest.approx(
+                float(reference[f"metric/{how}/{released}{cutoff}"]), abs=1e-7
+            )

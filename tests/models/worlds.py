@@ -28,7 +28,9 @@ def batch_of(prefixes: list[list[int]], targets: list[int]) -> SessionBatch:
     """Returns a padded batch of 0-based prefixes."""
     lists = Sequences.from_lists(prefixes)
     return SessionBatch(
-        torch.from_numpy(lists.padded()), torch.from_numpy(lists.lengths), torch.tensor(targets, dtype=torch.int64)
+        torch.from_numpy(lists.padded()),
+        torch.from_numpy(lists.lengths),
+        torch.tensor(targets, dtype=torch.int64),
     )
 
 

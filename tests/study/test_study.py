@@ -9,7 +9,6 @@ import pytest
 
 from disentrec import models
 from disentrec.cli import main
-from disentrec.errors import DisentrecError
 from disentrec.report.chapter import Chapter
 from disentrec.report.scorecard import VERDICTS, Evidence, decide, write_scorecard
 from disentrec.study import Study, load_paper, paper_names
@@ -136,7 +135,10 @@ def test_a_claim_with_two_parts_needs_both():
         (["study", "dimo", "--budget", "big"], "unknown budget 'big'"),
         (["train", "gru", "nowhere"], "unknown data set 'nowhere'"),
         (["data", "inspect", "nowhere"], "is missing"),
-        (["study", "dimo/main", "--budget", "real", "--datasets", "sessions-instacart"], "disentrec data import"),
+        (
+            ["study", "dimo/main", "--budget", "real", "--datasets", "sessions-instacart"],
+            "disentrec data import",
+        ),
     ],
 )
 def test_command_line_says_what_is_wrong_and_what_is_valid(arguments, message, capsys, tmp_path, monkeypatch):

@@ -50,7 +50,9 @@ def test_clean_training_learns_and_keeps_the_best_validation_state_without_seein
         split.train_sessions, split.graph_sessions,
     )  # fmt: skip
     model = build(split)
-    result = train(model, hidden, Training(epochs=12, batch_size=16, learning_rate=0.02, patience=3), Protocol(), seed=0)
+    result = train(
+        model, hidden, Training(epochs=12, batch_size=16, learning_rate=0.02, patience=3), Protocol(), seed=0
+    )
     best = max(entry["valid"]["mrr@20"] for entry in result.curves)
     assert result.curves[result.best_epoch]["valid"]["mrr@20"] == best > 0.8
     assert metrics_from_ranks(rank_cases(model, split.valid))["mrr@20"] == best
@@ -58,7 +60,13 @@ def test_clean_training_learns_and_keeps_the_best_validation_state_without_seein
 
 
 def test_training_stops_when_patience_is_over(split):
-    result = train(build(split), split, Training(epochs=50, batch_size=16, learning_rate=0.02, patience=2), Protocol(), seed=0)
+    result = train(
+        build(split),
+        split,
+        Training(epochs=50, batch_size=16, learning_rate=0.02, patience=2),
+        Protocol(),
+        seed=0,
+    )
     assert len(result.curves) == result.best_epoch + 3 < 50
 
 
@@ -84,7 +92,13 @@ def test_released_dropout_is_active_in_the_first_epoch_only(split, once):
     model.register_forward_pre_hook(lambda module, _: seen.append(module.training))
     losses = model.losses
     model.losses = lambda batch: (seen.append(("train", model.training)), losses(batch))[1]
-    train(model, split, Training(epochs=2, batch_size=120), Protocol.clean(dropout_first_epoch_only=once), seed=0)
+    train(
+        model,
+        split,
+        Training(epochs=2, batch_size=120),
+        Protocol.clean(dropout_first_epoch_only=once),
+        seed=0,
+    )
     assert [mode for mode in seen if isinstance(mode, tuple)] == [("train", True), ("train", not once)]
 
 

@@ -41,9 +41,7 @@ def table_hash(table: pa.Table, *, where: object = None) -> str:
 
 def combined_hash(digests: Mapping[str, str]) -> str:
     """Returns one digest over named ones, in the order of their names."""
-    return hashlib.sha256(
-        "\n".join(f"{name} {digests[name]}" for name in sorted(digests)).encode()
-    ).hexdigest()
+    return hashlib.sha256("\n".join(f"{name} {digests[name]}" for name in sorted(digests)).encode()).hexdigest()
 
 
 def _update(digest, column: pa.Array | pa.ChunkedArray) -> None:

@@ -60,9 +60,7 @@ def _sessions(dataset: Dataset) -> dict[str, str]:
         found["time"] = f"{table['time'].min()} to {table['time'].max()}"
     found["repeats"] = f"the target is in its own prefix in {repeated_targets(lists).mean():.1%} of sessions"
     frequency = np.bincount(lists.values, minlength=dataset.n_items)
-    found["frequency"] = (
-        f"median {np.median(frequency):.0f} per item, {(frequency == 0).sum():,} items never occur"
-    )
+    found["frequency"] = f"median {np.median(frequency):.0f} per item, {(frequency == 0).sum():,} items never occur"
     return found
 
 

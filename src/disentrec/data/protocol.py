@@ -9,7 +9,7 @@ from disentrec.errors import unknown_name
 
 @dataclass(frozen=True)
 class Protocol:
-    """Settings of splitting and selection; each released deviation is a switch named after its id in papers/dimo.yaml."""
+    """Settings of splitting and selection; each released deviation is a switch (papers/dimo.yaml)."""
 
     name: str = "clean"
     #: Share of the training sessions carved off for selection where the data set brings no validation part.

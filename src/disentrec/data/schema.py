@@ -166,9 +166,7 @@ def read_dataset(folder: Path | str, *, verify: bool = True) -> Dataset:
     for file in info["files"]:
         path = folder / file
         if not path.exists():
-            raise DisentrecError(
-                f"{file} is missing", where=path, how="Copy it again, or make the folder again"
-            )
+            raise DisentrecError(f"{file} is missing", where=path, how="Copy it again, or make the folder again")
         try:
             if path.suffix == ".npy":
                 arrays[path.stem] = np.load(path, allow_pickle=False)

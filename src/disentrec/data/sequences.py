@@ -60,9 +60,7 @@ class Sequences:
 
     def clip(self, start: np.ndarray, stop: np.ndarray) -> Sequences:
         """Returns every row cut to positions start[row] <= position < stop[row]."""
-        keep = (self.positions >= np.repeat(start, self.lengths)) & (
-            self.positions < np.repeat(stop, self.lengths)
-        )
+        keep = (self.positions >= np.repeat(start, self.lengths)) & (self.positions < np.repeat(stop, self.lengths))
         lengths = np.bincount(self.rows[keep], minlength=len(self))
         return Sequences(self.values[keep], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 

@@ -83,7 +83,11 @@ def pad(cases: SessionCases, rows: np.ndarray) -> SessionBatch:
 
 
 def batches(
-    cases: SessionCases, batch_size: int, rng: np.random.Generator | None = None, *, overlap_last: bool = False
+    cases: SessionCases,
+    batch_size: int,
+    rng: np.random.Generator | None = None,
+    *,
+    overlap_last: bool = False,
 ) -> Iterator[SessionBatch]:
     """Yields all cases in batches: shuffled by `rng`, or in order without one.
 
@@ -165,9 +169,7 @@ def _parts(dataset: Dataset, protocol: Protocol) -> dict[str, np.ndarray]:
 def _cut(rows: np.ndarray, share: float, time: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns (kept, cut): the last `share` in time, or a seeded draw where no time is known; rows stay sorted."""
     order = (
-        np.random.default_rng(seed).permutation(rows)
-        if time is None
-        else rows[np.argsort(time[rows], kind="stable")]
+        np.random.default_rng(seed).permutation(rows) if time is None else rows[np.argsort(time[rows], kind="stable")]
     )
     n_kept = len(rows) - round(share * len(rows))
     return np.sort(order[:n_kept]), np.sort(order[n_kept:])

@@ -36,18 +36,14 @@ def check_info(info: Any, where: object) -> None:
         )
     for key, kind in KEYS.items():
         if not isinstance(info.get(key), kind):
-            raise DisentrecError(
-                f"the key {key!r} is missing or not a {kind.__name__}", where=where, how=REWRITE
-            )
+            raise DisentrecError(f"the key {key!r} is missing or not a {kind.__name__}", where=where, how=REWRITE)
     files = set(info["files"])
     strange = sorted(file for file in files if not FILE.fullmatch(file))
     if strange:
         raise DisentrecError(f"not files of a dataset folder: {', '.join(strange)}", where=where, how=REWRITE)
     wanted = {"items.parquet"} | {f"features/{name}.npy" for name in info.get("features", {})}
     if wanted - files:
-        raise DisentrecError(
-            f"files not listed: {', '.join(sorted(wanted - files))}", where=where, how=REWRITE
-        )
+        raise DisentrecError(f"files not listed: {', '.join(sorted(wanted - files))}", where=where, how=REWRITE)
 
 
 def check_items(table: pa.Table, where: object) -> None:
@@ -112,9 +108,7 @@ def check_images(table: pa.Table, n_items: int, where: object) -> None:
     item = table["item"].to_numpy()
     _check_known(item, n_items, where, "item")
     if (np.diff(item) <= 0).any():
-        raise DisentrecError(
-            "images not one per item in item order", where=where, how="Sort by item, drop doubles"
-        )
+        raise DisentrecError("images not one per item in item order", where=where, how="Sort by item, drop doubles")
     empty = pc.binary_length(table["image"]).to_numpy() == 0
     if empty.any():
         raise DisentrecError(
@@ -153,9 +147,7 @@ def _count(wrong: np.ndarray, noun: str) -> str:
 
 def _check_dense(ids: np.ndarray, name: str, where: object) -> None:
     if not len(ids):
-        raise DisentrecError(
-            f"there is no {name} at all", where=where, how="Check the source and its filters"
-        )
+        raise DisentrecError(f"there is no {name} at all", where=where, how="Check the source and its filters")
     wrong = ids != np.arange(len(ids))
     if not wrong.any():
         return
@@ -173,9 +165,7 @@ def _check_dense(ids: np.ndarray, name: str, where: object) -> None:
     )
 
 
-def _check_known(
-    items: np.ndarray, n_items: int, where: object, column: str, rows: np.ndarray | None = None
-) -> None:
+def _check_known(items: np.ndarray, n_items: int, where: object, column: str, rows: np.ndarray | None = None) -> None:
     wrong = (items < 0) | (items >= n_items)
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
@@ -235,9 +225,7 @@ def _check_disjoint(key: np.ndarray, split: np.ndarray, noun: str, where: object
 
 def _check_time_order(table: pa.Table, split: np.ndarray, where: object) -> None:
     if "time" not in table.column_names:
-        raise DisentrecError(
-            "split by time, but there is no column 'time'", where=where, how="Write the start times"
-        )
+        raise DisentrecError("split by time, but there is no column 'time'", where=where, how="Write the start times")
     time = table["time"].to_numpy()
     for earlier, later in pairwise(name for name in SPLITS if (split == name).any()):
         if time[split == earlier].max() > time[split == later].min():

@@ -21,9 +21,9 @@ def tfidf_svd(texts: Sequence[str], dim: int = 100, seed: int = 0) -> np.ndarray
 
     texts = [text or "" for text in texts]
     try:
-        counts = TfidfVectorizer(
-            sublinear_tf=True, stop_words="english", strip_accents="unicode"
-        ).fit_transform(texts)  # (n, words)
+        counts = TfidfVectorizer(sublinear_tf=True, stop_words="english", strip_accents="unicode").fit_transform(
+            texts
+        )  # (n, words)
     except ValueError:  # scikit-learn's only way to say that no word is left
         return np.zeros((len(texts), dim), dtype=np.float32)
     if min(counts.shape) <= dim:

@@ -30,7 +30,9 @@ def hsic_test(X: np.ndarray, Y: np.ndarray, *, permutations: int = 200, seed: in
     K, L = _centred(_gaussian(X)), _gaussian(Y)
     n = len(X)
     value = float((K * L).sum() / n**2)
-    null = np.asarray([(K * L[np.ix_(order, order)]).sum() / n**2 for order in (rng.permutation(n) for _ in range(permutations))])
+    null = np.asarray(
+        [(K * L[np.ix_(order, order)]).sum() / n**2 for order in (rng.permutation(n) for _ in range(permutations))]
+    )
     return value, (int((null >= value).sum()) + 1) / (permutations + 1)
 
 

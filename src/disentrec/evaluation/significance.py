@@ -33,7 +33,8 @@ def paired_bootstrap(
     a, b = np.atleast_2d(a).astype(np.float64), np.atleast_2d(b).astype(np.float64)
     if a.shape[1] != b.shape[1]:
         raise DisentrecError(
-            f"paired scores have {a.shape[1]} and {b.shape[1]} cases", how="Compare runs scored on the same test part"
+            f"paired scores have {a.shape[1]} and {b.shape[1]} cases",
+            how="Compare runs scored on the same test part",
         )
     n_cases = a.shape[1]
     rng = np.random.default_rng(seed)

@@ -93,9 +93,7 @@ class DIMO(SessionModel):
     name = "dimo"
     Config = DIMOConfig
 
-    def __init__(
-        self, config: DIMOConfig, catalogue: Catalogue, tables: CooccurrenceTables | None = None
-    ) -> None:
+    def __init__(self, config: DIMOConfig, catalogue: Catalogue, tables: CooccurrenceTables | None = None) -> None:
         super().__init__(config, catalogue)
         for setting, valid in (("use", ("both", "id", "modality")), ("combine", ("sum", "gate", "product"))):
             if getattr(config, setting) not in valid:
@@ -220,7 +218,11 @@ class DIMO(SessionModel):
         return -F.logsigmoid(id_half), -F.logsigmoid(mo_half)
 
     def counterfactual_loss(
-        self, batch: SessionBatch, causes: dict[str, Tensor], encoded: tuple[Tensor, Tensor], flag: Tensor | None = None
+        self,
+        batch: SessionBatch,
+        causes: dict[str, Tensor],
+        encoded: tuple[Tensor, Tensor],
+        flag: Tensor | None = None,
     ) -> Tensor:
         """Returns (batch,) in nats: the flagged cause explains the target better than the other one.
 

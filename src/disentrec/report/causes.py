@@ -93,13 +93,24 @@ def flags_table(page: Chapter) -> Markdown:
         for label, array in guesses.items():
             found = [agreement(record.arrays[array].astype(float), facts) for record in records]
             rows.append(
-                [label, *(mean_sd([getattr(one, name) for one in found], 2) for name in ("precision", "recall", "informedness", "auc"))]
+                [
+                    label,
+                    *(
+                        mean_sd([getattr(one, name) for one in found], 2)
+                        for name in ("precision", "recall", "informedness", "auc")
+                    ),
+                ]
             )
         best = best_possible(facts)
-        rows.append(["*Bayes' rule on the same choice*", *(f"*{value:.2f}*" for value in (best.precision, best.recall, best.informedness, best.auc))])
+        rows.append(
+            [
+                "*Bayes' rule on the same choice*",
+                *(f"*{value:.2f}*" for value in (best.precision, best.recall, best.informedness, best.auc)),
+            ]
+        )
         caption = (
-            f"Does it name the cause? Test choices of {tables.dataset_title(dataset)} made by ID or by modality; precision"
-            " and recall of “ID”. Informedness is recall less false alarms: 0 is chance."
+            f"Does it name the cause? Test choices of {tables.dataset_title(dataset)} made by ID or by modality;"
+            " precision and recall of “ID”. Informedness is recall less false alarms: 0 is chance."
         )
         header = ["", "precision", "recall", "informedness", "AUC"]
         shown.append(tables.myst_table(header, rows, caption, f"tbl-{page.paper.id}-flags-{dataset}"))
@@ -142,12 +153,16 @@ def hits_by_cause(page: Chapter) -> Markdown:
         for number, cause in enumerate(CAUSES):
             chosen = facts["cause"] == number
             hits = [chosen & (record.arrays["test_rank"] <= 1) for record in records]
-            share = [100 * float((record.arrays["after_template"][hit] > 0).mean()) for record, hit in zip(records, hits, strict=True) if hit.any()]
+            share = [
+                100 * float((record.arrays["after_template"][hit] > 0).mean())
+                for record, hit in zip(records, hits, strict=True)
+                if hit.any()
+            ]
             rate = [100 * float(hit.sum() / max(chosen.sum(), 1)) for hit in hits]
             rows.append([cause, f"{int(chosen.sum()):,}", mean_sd(rate, 1), mean_sd(share, 1) if share else "–"])
         caption = (
-            f"First recommendations on {tables.dataset_title(dataset)} that hit, by the true cause of the choice, and how"
-            " often the co-occurrence template explains them."
+            f"First recommendations on {tables.dataset_title(dataset)} that hit, by the true cause of the choice, and"
+            " how often the co-occurrence template explains them."
         )
         header = ["true cause", "test choices", "hit at rank 1, %", "co-occurrence template, %"]
         shown.append(tables.myst_table(header, rows, caption, f"tbl-{page.paper.id}-hits-{dataset}"))
@@ -165,7 +180,9 @@ def examples(page: Chapter) -> Markdown:
         arrays = records[0].arrays
         hit = arrays["test_rank"] <= 1
         for template, cause in ((1, "id"), (-1, "modality")):
-            found = np.flatnonzero(hit & (arrays["after_template"] == template) & (facts["cause"] == CAUSES.index(cause)))
+            found = np.flatnonzero(
+                hit & (arrays["after_template"] == template) & (facts["cause"] == CAUSES.index(cause))
+            )
             if len(found):
                 lines.append(_example(facts, arrays, int(found[0]), template, cause))
     return tables.show("\n".join(lines) or "No example: the runs are not there yet.")

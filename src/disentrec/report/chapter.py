@@ -48,7 +48,13 @@ class Chapter:
         for claim in claims:
             entry = entries[claim]
             kind = VERDICT_CLASS.get(entry["verdict"], "important")
-            lines = [f":::{{admonition}} {claim}: {entry['verdict']}", f":class: {kind}", "", f"*{entry['claim']}*", ""]
+            lines = [
+                f":::{{admonition}} {claim}: {entry['verdict']}",
+                f":class: {kind}",
+                "",
+                f"*{entry['claim']}*",
+                "",
+            ]
             for item in entry["evidence"]:
                 shown = {**item, "interval": (item["low"], item["high"])}
                 lines.append(
@@ -74,9 +80,7 @@ class Chapter:
             metric = self.artefact.metrics[-1]
             drawing = figures.accuracy_figure(results, known_cases(study.store, dataset), metric)
             title = tables.dataset_title(dataset)
-            caption = (
-                f"{tables.metric_title(metric)} on {title}. Dot: mean over seeds; bar: smallest to largest seed."
-            )
+            caption = f"{tables.metric_title(metric)} on {title}. Dot: mean over seeds; bar: smallest to largest seed."
             alt = f"Dot plot of {tables.metric_title(metric)} on {title} for {', '.join(r.row.label for r in results)}."
             parts.append(figures.myst_figure(drawing, f"{self.paper.id}-{self.artefact.id}-{dataset}", caption, alt))
         return tables.show(*parts)
@@ -140,7 +144,7 @@ class Chapter:
             said = "; ".join(f"{labels[c.row]} {tables.signed(c.test.effect)}" for c in clear) or "none"
             rest = ", ".join(labels[c.row] for c in tests if not c.clear)
             lines.append(
-                f"- On {tables.dataset_title(dataset)}, clear changes in {tables.metric_title(metric)} (points): {said}."
+                f"- On {tables.dataset_title(dataset)}, clear changes in {tables.metric_title(metric)}, points: {said}."
                 + (f" Not clear: {rest}." if rest else "")
             )
         return tables.show("\n".join(lines) or "Nothing to say before the runs are there.")
@@ -166,7 +170,9 @@ class Chapter:
         header = ["", "what the released code does", "where", "switch", "verified by"]
         url = f"[{self.paper.commit[:7]}]({self.paper.repository}/tree/{self.paper.commit})"
         caption = f"Departures of the released code from the paper, at commit {url}."
-        return tables.show(tables.myst_table(header, rows, caption, f"tbl-{self.paper.id}-deviations").replace("--:", ":--"))
+        return tables.show(
+            tables.myst_table(header, rows, caption, f"tbl-{self.paper.id}-deviations").replace("--:", ":--")
+        )
 
     def left(self) -> Markdown:
         """Returns what of this artefact was not run, with the command that runs it."""
@@ -175,7 +181,9 @@ class Chapter:
             for dataset in self._names(study):
                 missing = sum(row.missing for row in study.result(self.artefact.id, dataset))
                 if missing:
-                    command = f"disentrec study {self.paper.id}/{self.artefact.id} --budget {budget} --datasets {dataset}"
+                    command = (
+                        f"disentrec study {self.paper.id}/{self.artefact.id} --budget {budget} --datasets {dataset}"
+                    )
                     lines.append(f"- {tables.dataset_title(dataset)}: {missing} runs are not yet run. `{command}`")
         return tables.show("\n".join(lines) if lines else "Every planned run of this page was run.")
 

@@ -21,7 +21,8 @@ from disentrec.study.cases import CEILINGS, known_cases, known_dataset
 SHOWN = (
     "Nordal red striped mug", "Lumo teal dotted teapot", "Quill yellow plain kite", "Vesper blue starred bottle",
     "Elvik green wavy birdhouse", "Pavo orange checked case", "Umbra Lane purple plain lamp", "Kestrel pink dotted hat",
-    "Sorrel brown striped drum", "Wexley white plain clock", "Brimlo black starred lantern", "Tindra grey checked scarf",
+    "Sorrel brown striped drum", "Wexley white plain clock", "Brimlo black starred lantern",
+    "Tindra grey checked scarf",
 )  # fmt: skip
 
 
@@ -55,7 +56,9 @@ def reported_table(paper: str) -> Markdown:
     """Returns the figures of a paper that could be sourced, with their source."""
     found = load_paper(paper).reported
     rows = [[entry.dataset, entry.what, f"{entry.value:,}", entry.source] for entry in found]
-    caption = f"What the released code of {paper.upper()} says of its own data. These sets could not be had; ours differ."
+    caption = (
+        f"What the released code of {paper.upper()} says of its own data. These sets could not be had; ours differ."
+    )
     return show(myst_table(["", "what", "reported", "source"], rows, caption, f"tbl-data-reported-{paper}"))
 
 
@@ -76,7 +79,10 @@ def causes_table(name: str, store: Path = RESULTS) -> Markdown:
     )
     metrics = ("prec@1", "prec@20", "mrr@20", "ndcg@20")
     ceilings = [
-        [CEILING_LABELS[knowing], *(percent(float(per_case(facts[f"oracle_rank_{knowing}"], m).mean())) for m in metrics)]
+        [
+            CEILING_LABELS[knowing],
+            *(percent(float(per_case(facts[f"oracle_rank_{knowing}"], m).mean())) for m in metrics),
+        ]
         for knowing in CEILINGS
     ]
     header = ["knowing", "Prec@1", "Prec@20", "MRR@20", "NDCG@20"]
@@ -96,7 +102,15 @@ def pictures(folder: Path = GENERATED, columns: int = 6) -> Markdown:
     sheet.save(folder / "shop.png")
     caption = "Pictures of the shop, drawn from titles: " + "; ".join(SHOWN[:6]) + "; and so on."
     alt = f"A sheet of {len(SHOWN)} drawn shop items, such as a red striped mug and a teal dotted teapot."
-    lines = ["```{figure} /book/_generated/shop.png", ":name: fig-data-shop", ":width: 100%", f":alt: {alt}", "", caption, "```"]
+    lines = [
+        "```{figure} /book/_generated/shop.png",
+        ":name: fig-data-shop",
+        ":width: 100%",
+        f":alt: {alt}",
+        "",
+        caption,
+        "```",
+    ]
     return show("\n".join(lines))
 
 
@@ -110,7 +124,7 @@ def frequency_note(names: Sequence[str], store: Path = RESULTS) -> Markdown:
         easy = float(np.mean(facts["repeat"] | facts["verbatim"]))
         rare = float(np.mean(facts["target_frequency"] < 5))
         lines.append(
-            f"- {dataset_title(name)}: {percent(easy, 1)} % of the test cases repeat an item of their prefix or stand in"
-            f" train word for word; {percent(rare, 1)} % ask for an item seen fewer than five times."
+            f"- {dataset_title(name)}: {percent(easy, 1)} % of the test cases repeat an item of their prefix or stand"
+            f" in train word for word; {percent(rare, 1)} % ask for an item seen fewer than five times."
         )
     return show("\n".join(lines))

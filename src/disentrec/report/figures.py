@@ -79,13 +79,19 @@ def myst_figure(drawing: Figure, name: str, caption: str, alt: str, *, folder: P
         drawing.savefig(path, format="svg", bbox_inches="tight", metadata=NO_METADATA)
     path.write_text(re.sub(r"[ \t]+$", "", path.read_text(), flags=re.MULTILINE))
     place = f"/{path.relative_to(BOOK.parent).as_posix()}" if path.is_relative_to(BOOK.parent) else str(path)
-    lines = [f"```{{figure}} {place}", f":name: fig-{name}", ":width: 100%", f":alt: {alt}", "", caption, "```"]
+    lines = [
+        f"```{{figure}} {place}",
+        f":name: fig-{name}",
+        ":width: 100%",
+        f":alt: {alt}",
+        "",
+        caption,
+        "```",
+    ]
     return "\n".join(lines) + "\n"
 
 
-def accuracy_figure(
-    results: Sequence[RowResult], facts: dict[str, np.ndarray], metric: str = "mrr@20"
-) -> Figure:
+def accuracy_figure(results: Sequence[RowResult], facts: dict[str, np.ndarray], metric: str = "mrr@20") -> Figure:
     """Returns a dot per row with its spread over seeds; on the embedded shop also the Bayes optimum."""
     shown = [result for result in results if result.records and all(r.finished for r in result.records)]
     drawing, (axis,) = figure(height=0.9 + 0.32 * len(shown))
@@ -94,10 +100,22 @@ def accuracy_figure(
             values = 100 * np.asarray(result.metric(metric))
             colour = COLOURS.get(result.row.model, INK)
             axis.plot([0, values.mean()], [position, position], color=colour, lw=1.4, alpha=0.35)
-            axis.plot([values.min(), values.max()], [position] * 2, color=colour, lw=5, alpha=0.3, solid_capstyle="round")
+            axis.plot(
+                [values.min(), values.max()],
+                [position] * 2,
+                color=colour,
+                lw=5,
+                alpha=0.3,
+                solid_capstyle="round",
+            )
             axis.plot(values.mean(), position, "o", color=colour, ms=6.5)
             axis.annotate(
-                f"{values.mean():.1f}", (values.max(), position), (7, 0), textcoords="offset points", va="center", color=INK
+                f"{values.mean():.1f}",
+                (values.max(), position),
+                (7, 0),
+                textcoords="offset points",
+                va="center",
+                color=INK,
             )
         axis.set_yticks(range(len(shown)), [result.row.label for result in reversed(shown)])
         axis.set_xlabel(f"{metric_title(metric)} on test, percent")
@@ -107,8 +125,15 @@ def accuracy_figure(
             best = 100 * per_case(facts["oracle_rank_all"], metric).mean()
             axis.axvline(best, color=RED, lw=1.2, ls=(0, (4, 2)))
             axis.annotate(
-                f"{CEILING_LABELS['all']} {best:.1f}", (best, 1), (-4, -2), xycoords=("data", "axes fraction"),
-                textcoords="offset points", color=RED, ha="right", va="top", fontsize=8.5,
+                f"{CEILING_LABELS['all']} {best:.1f}",
+                (best, 1),
+                (-4, -2),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                color=RED,
+                ha="right",
+                va="top",
+                fontsize=8.5,
             )
     return drawing
 
@@ -125,8 +150,21 @@ def effects_figure(comparisons: Sequence[Comparison], labels: dict[str, str]) ->
         for position, comparison in enumerate(reversed(shown)):
             test = comparison.test
             colour = MUTED if not comparison.clear else GREEN if test.effect > 0 else ORANGE
-            axis.plot([100 * test.low, 100 * test.high], [position] * 2, color=colour, lw=2.2, solid_capstyle="round")
-            axis.plot(100 * test.effect, position, "o", ms=6.5, color=colour, mfc=colour if comparison.clear else "white")
+            axis.plot(
+                [100 * test.low, 100 * test.high],
+                [position] * 2,
+                color=colour,
+                lw=2.2,
+                solid_capstyle="round",
+            )
+            axis.plot(
+                100 * test.effect,
+                position,
+                "o",
+                ms=6.5,
+                color=colour,
+                mfc=colour if comparison.clear else "white",
+            )
         axis.set_yticks(range(len(shown)), [labels[comparison.row] for comparison in reversed(shown)])
         if shown:
             axis.set_xlabel(f"change in {metric_title(shown[0].metric)}, percentage points (95 % interval)")
@@ -158,7 +196,14 @@ def bars_figure(values: dict[str, Sequence[float]], xlabel: str, reference: tupl
     with mpl.rc_context(STYLE):
         for position, (_, seeds) in enumerate(reversed(values.items())):
             seeds = np.asarray(seeds)
-            axis.plot([seeds.min(), seeds.max()], [position] * 2, color=BLUE, lw=5, alpha=0.3, solid_capstyle="round")
+            axis.plot(
+                [seeds.min(), seeds.max()],
+                [position] * 2,
+                color=BLUE,
+                lw=5,
+                alpha=0.3,
+                solid_capstyle="round",
+            )
             axis.plot(seeds.mean(), position, "o", color=BLUE, ms=6.5)
         axis.set_yticks(range(len(values)), list(reversed(values)))
         axis.set_xlabel(xlabel)

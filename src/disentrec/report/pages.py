@@ -93,9 +93,7 @@ def story(store: Path | str, folder: Path) -> str:
         " what lies between them are the deviations of the released code. The red line is the Bayes optimum,"
         " known only where we made the data."
     )
-    said = [
-        f"{title}: " + ", ".join(f"{name} {value:.1f}" for name, value, _ in dots) for title, dots, _ in lines
-    ]
+    said = [f"{title}: " + ", ".join(f"{name} {value:.1f}" for name, value, _ in dots) for title, dots, _ in lines]
     alt = f"Dot plot of MRR@20 in percent. {'; '.join(said)}"
     return myst_figure(story_figure(lines), "story", caption, alt, folder=folder)
 

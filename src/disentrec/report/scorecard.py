@@ -80,8 +80,15 @@ def _pairs(number: int, part: Mapping[str, Any], study: Study, dataset: str) -> 
         if item.test is not None:
             labels = [study.paper.artefact(part["artefact"]).row(row).label for row in (item.row, item.against)]
             yield Evidence(
-                number, dataset, " against ".join(labels), item.test.effect, item.test.low, item.test.high,
-                item.clearly_better, item.test.n_seeds, part["metric"],
+                number,
+                dataset,
+                " against ".join(labels),
+                item.test.effect,
+                item.test.low,
+                item.test.high,
+                item.clearly_better,
+                item.test.n_seeds,
+                part["metric"],
             )
 
 
@@ -94,8 +101,7 @@ def _best_rival(number: int, part: Mapping[str, Any], study: Study, dataset: str
     if part["row"] not in results or not rivals:
         return
     valid = {
-        name: np.mean([record.metric(SELECTION_METRIC, "valid") for record in results[name].records])
-        for name in rivals
+        name: np.mean([record.metric(SELECTION_METRIC, "valid") for record in results[name].records]) for name in rivals
     }
     best = max(rivals, key=valid.__getitem__)
     pairs = [(part["row"], name) for name in rivals]
@@ -103,8 +109,15 @@ def _best_rival(number: int, part: Mapping[str, Any], study: Study, dataset: str
         if item.against == best and item.test is not None:
             what = f"against {results[best].row.label}, the best baseline on validation"
             yield Evidence(
-                number, dataset, what, item.test.effect, item.test.low, item.test.high, item.clearly_better,
-                item.test.n_seeds, part["metric"],
+                number,
+                dataset,
+                what,
+                item.test.effect,
+                item.test.low,
+                item.test.high,
+                item.clearly_better,
+                item.test.n_seeds,
+                part["metric"],
             )
 
 
@@ -121,7 +134,14 @@ def _measure(number: int, part: Mapping[str, Any], study: Study, dataset: str) -
     low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), max(stats.sem(values), 1e-12))
     holds = high < 0 if part.get("direction") == "lower" else low > 0
     yield Evidence(
-        number, dataset, part["what"], float(values.mean()), float(low), float(high), bool(holds), len(values),
+        number,
+        dataset,
+        part["what"],
+        float(values.mean()),
+        float(low),
+        float(high),
+        bool(holds),
+        len(values),
         part["measure"],
     )
 
@@ -143,9 +163,7 @@ def _truth(number: int, part: Mapping[str, Any], study: Study, dataset: str) -> 
     if records:
         # The flag is read off the training sessions alone: it hardly differs between seeds, so cases are resampled.
         effect, low, high = informedness_interval(records[0].arrays["after_flag"], facts, part["share"])
-        yield Evidence(
-            number, dataset, part["what"], effect, low, high, low > 0, len(records), "informedness"
-        )
+        yield Evidence(number, dataset, part["what"], effect, low, high, low > 0, len(records), "informedness")
 
 
 KINDS = {"truth": _truth, "pairs": _pairs, "best_rival": _best_rival, "measure": _measure}
@@ -216,11 +234,17 @@ def deviations(store: Path | str = RESULTS) -> list[dict[str, Any]]:
                         deviation = known[item.row]
                         entries.append(
                             {
-                                "paper": name, "id": deviation.id, "file": f"{deviation.file}:{deviation.lines}",
-                                "commit": paper.commit, "switch": deviation.switch, "dataset": dataset,
-                                "metric": metric, "change": round(item.test.effect, 6),
+                                "paper": name,
+                                "id": deviation.id,
+                                "file": f"{deviation.file}:{deviation.lines}",
+                                "commit": paper.commit,
+                                "switch": deviation.switch,
+                                "dataset": dataset,
+                                "metric": metric,
+                                "change": round(item.test.effect, 6),
                                 "interval": [round(item.test.low, 6), round(item.test.high, 6)],
-                                "seeds": item.test.n_seeds, "clear": item.clear,
+                                "seeds": item.test.n_seeds,
+                                "clear": item.clear,
                             }
                         )
     return entries
@@ -247,8 +271,12 @@ def format_effect(entry: Mapping[str, Any]) -> str:
         return "–"
     points = "@" in entry["unit"]
     scale, digits = (100, 2) if points else (1, 3)
-    effect, low, high = (f"{scale * value:+.{digits}f}".replace("-", "−") for value in (entry["effect"], *entry["interval"]))
-    unit = f" {entry['unit'].upper().replace('PREC', 'Prec')} points" if points else f" {entry['unit'].replace('_', ' ')}"
+    effect, low, high = (
+        f"{scale * value:+.{digits}f}".replace("-", "−") for value in (entry["effect"], *entry["interval"])
+    )
+    unit = (
+        f" {entry['unit'].upper().replace('PREC', 'Prec')} points" if points else f" {entry['unit'].replace('_', ' ')}"
+    )
     return f"{effect} [{low}, {high}]{unit}"
 
 

@@ -70,7 +70,14 @@ def artefact_table(study: Study, artefact: str, dataset: str, *, subset: str | N
     metric = plan.metrics[-1]
     tests = {test.row: test for test in row_comparisons(study, artefact, dataset, metric, subset=subset)}
     keep = None if subset is None else ~known_cases(study.store, dataset)[subset]
-    header = ["", *map(metric_title, plan.metrics), f"Δ {metric_title(metric)}", "95 % interval", "p (Holm)", "seeds"]
+    header = [
+        "",
+        *map(metric_title, plan.metrics),
+        f"Δ {metric_title(metric)}",
+        "95 % interval",
+        "p (Holm)",
+        "seeds",
+    ]
     rows = [_row(result, plan.metrics, tests.get(result.row.id), keep) for result in results]
     without = {None: "", "repeat": ", targets that repeat an item of their prefix left out"}
     without |= {"verbatim": ", sessions that stand in train left out"}

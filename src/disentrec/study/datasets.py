@@ -18,7 +18,9 @@ def dataset_folder(name: str, root: Path = DATA) -> Path:
     if name not in sources():
         if (Path(name) / "dataset.json").exists():
             return Path(name).resolve()
-        raise unknown_name("data set", name, sources(), where="papers/datasets.yaml, and no dataset folder of that path")
+        raise unknown_name(
+            "data set", name, sources(), where="papers/datasets.yaml, and no dataset folder of that path"
+        )
     source, folder = sources()[name], root / name
     if (folder / "dataset.json").exists():
         return folder

@@ -49,9 +49,7 @@ def run_grid(
     return [record for spec in specs if (record := store.get(spec)) is not None]
 
 
-def _round(
-    specs: Sequence[RunSpec], folders: Callable, store: Store, jobs: int, threads: int, bar: tqdm
-) -> bool:
+def _round(specs: Sequence[RunSpec], folders: Callable, store: Store, jobs: int, threads: int, bar: tqdm) -> bool:
     """Returns True when every spec ran, False when a worker died."""
     # Spawned, not forked: OpenMP's threads do not survive a fork. One thread each keeps two runs apart.
     os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -164,9 +164,7 @@ def load_paper(name: str) -> Paper:
     content["budgets"] = {
         key: _make(Budget, {"name": key, **entry}, path) for key, entry in content.get("budgets", {}).items()
     }
-    content["artefacts"] = {
-        key: _artefact(key, entry, path) for key, entry in content.get("artefacts", {}).items()
-    }
+    content["artefacts"] = {key: _artefact(key, entry, path) for key, entry in content.get("artefacts", {}).items()}
     return _make(Paper, {"id": name, **content}, path)
 
 
@@ -175,10 +173,14 @@ def _artefact(name: str, entry: dict, path: Path) -> Artefact:
     datasets = {budget: tuple(names) for budget, names in entry.get("datasets", {}).items()}
     artefact = _make(Artefact, {**entry, "id": name, "rows": rows, "datasets": datasets}, path)
     known = {row.id for row in rows}
-    mentioned = {artefact.reference, *(r.against for r in rows), *(r.against_without_features for r in rows)} - {None}
+    mentioned = {
+        artefact.reference,
+        *(r.against for r in rows),
+        *(r.against_without_features for r in rows),
+    } - {None}
     if len(known) < len(rows) or not mentioned <= known:
         raise DisentrecError(
-            f"artefact {name!r}: row ids repeat, or a row that is referred to does not exist: {sorted(mentioned - known)}",
+            f"artefact {name!r}: row ids repeat, or one that is named does not exist: {sorted(mentioned - known)}",
             where=path,
         )
     return artefact

@@ -60,7 +60,9 @@ class RunSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the spec with the full configuration, as kept in a record."""
-        content = {name: getattr(self, name) for name in ("model", "dataset", "fingerprint", "seed", "budget", "analyse")}
+        content = {
+            name: getattr(self, name) for name in ("model", "dataset", "fingerprint", "seed", "budget", "analyse")
+        }
         return content | {
             "config": _plain(asdict(self.config())),
             "protocol": asdict(self.protocol),

@@ -84,7 +84,9 @@ class Store:
             content = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise DisentrecError(
-                f"unreadable run record: {error}", where=path, how="Delete the file; the run will be done again"
+                f"unreadable run record: {error}",
+                where=path,
+                how="Delete the file; the run will be done again",
             ) from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise DisentrecError("not a run record of this version", where=path, how="Delete the file")

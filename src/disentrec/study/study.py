@@ -85,8 +85,7 @@ class Study:
         """Returns the specs a model is tuned over: as many for every model as the budget says."""
         row = Row(id="tuning", label="", model=model, **self._model_row(model))
         return [
-            self._spec(row, dataset, settings, TUNING_SEED)
-            for settings in self.paper.grid(model)[: self.budget.tuning]
+            self._spec(row, dataset, settings, TUNING_SEED) for settings in self.paper.grid(model)[: self.budget.tuning]
         ]
 
     def chosen(self, model: str, dataset: str) -> dict[str, Any] | None:
@@ -97,9 +96,7 @@ class Study:
         records = [self.store.get(spec) for spec in specs]
         if any(record is None for record in records):
             return None
-        values = [
-            record.metric(SELECTION_METRIC, "valid") if record.finished else -1.0 for record in records
-        ]
+        values = [record.metric(SELECTION_METRIC, "valid") if record.finished else -1.0 for record in records]
         return self.paper.grid(model)[values.index(max(values))]
 
     def row_specs(self, artefact: Artefact, row: Row, dataset: str) -> list[RunSpec]:
@@ -149,7 +146,6 @@ class Study:
             # Without item features there is one cause: nothing to tell apart.
             analyse=row.analyse and has_features(self.store, dataset),
         )
-
 
     def _known(self, dataset: str) -> dict[str, Any]:
         info = known_dataset(self.store, dataset)

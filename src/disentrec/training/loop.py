@@ -45,7 +45,12 @@ class TrainingResult:
 
 
 def train(
-    model: SessionModel, split: SessionSplit, training: Training, protocol: Protocol, seed: int, device: str = "cpu"
+    model: SessionModel,
+    split: SessionSplit,
+    training: Training,
+    protocol: Protocol,
+    seed: int,
+    device: str = "cpu",
 ) -> TrainingResult:
     """Trains `model` in place and leaves it in the selected state.
 

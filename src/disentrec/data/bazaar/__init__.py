@@ -42,7 +42,9 @@ def write_bazaar(folder: Path | str, parameters: BazaarParameters, *, overwrite:
     features = {"text": tfidf_svd(texts, FEATURE_DIM, seed=parameters.seed)}
     encoders = {"text": "TF-IDF and truncated SVD of title and description"}
     if pictures is not None:
-        features["image"] = pca(colour_hog([pictures.get(item) for item in range(n)]), FEATURE_DIM, seed=parameters.seed)
+        features["image"] = pca(
+            colour_hog([pictures.get(item) for item in range(n)]), FEATURE_DIM, seed=parameters.seed
+        )
         encoders["image"] = "colour histograms and gradients, PCA"
     items = pd.DataFrame(
         {
@@ -61,9 +63,7 @@ def write_bazaar(folder: Path | str, parameters: BazaarParameters, *, overwrite:
         name=Path(folder).name,
         items=items,
         sessions=session_table(sessions, user=choices.user, time=choices.time, split=_split(parameters)),
-        interactions=pd.DataFrame(
-            {"user": choices.user[owner], "item": sessions.values, "time": choices.time[owner]}
-        ),
+        interactions=pd.DataFrame({"user": choices.user[owner], "item": sessions.values, "time": choices.time[owner]}),
         features=features,
         encoders=encoders,
         images=pictures,

@@ -66,7 +66,8 @@ class BazaarParameters:
         shares = (self.pi_id, self.pi_modality, self.pi_popularity)
         if min(shares) < 0 or not np.isclose(sum(shares), 1):
             raise DisentrecError(
-                f"the shares of the causes are {shares}", how="Give pi_id, pi_modality and pi_popularity that sum to 1"
+                f"the shares of the causes are {shares}",
+                how="Give pi_id, pi_modality and pi_popularity that sum to 1",
             )
         if self.n_items < 12 or self.complements >= self.n_items // 2:
             raise DisentrecError(

@@ -95,7 +95,7 @@ def draw(words: Mapping[str, str], rng: np.random.Generator, clutter: float) -> 
     shape = _silhouette(words.get("kind"), words.get("style"))
     angle, zoom = rng.normal(0, 3), rng.uniform(0.80, 0.92)
     shape = shape.rotate(angle, Image.Resampling.BICUBIC).resize((round(FULL * zoom),) * 2, Image.Resampling.LANCZOS)
-    place = tuple(int(round((FULL - shape.width) / 2 + rng.normal(0, FULL * 0.012))) for _ in range(2))
+    place = tuple(round((FULL - shape.width) / 2 + rng.normal(0, FULL * 0.012)) for _ in range(2))
     mask = Image.new("L", (FULL, FULL))
     mask.paste(shape, place)
     shadow = ImageChops.offset(mask, SCALE * 2, SCALE * 3).filter(ImageFilter.GaussianBlur(SCALE * 2.5))
@@ -114,13 +114,16 @@ def draw(words: Mapping[str, str], rng: np.random.Generator, clutter: float) -> 
 
 def _background(rng: np.random.Generator, clutter: float) -> Image.Image:
     warm = rng.integers(-6, 7)
-    top, low = (np.array([247, 246, 243]) + warm).clip(0, 255), (np.array([226, 227, 229]) + warm).clip(0, 255)
+    top, low = (
+        (np.array([247, 246, 243]) + warm).clip(0, 255),
+        (np.array([226, 227, 229]) + warm).clip(0, 255),
+    )
     ramp = np.linspace(0, 1, FULL)[:, None, None]
     picture = Image.fromarray(np.broadcast_to(top * (1 - ramp) + low * ramp, (FULL, FULL, 3)).astype(np.uint8))
     strength = clutter * rng.random()
     pen = ImageDraw.Draw(picture, "RGBA")
     for _ in range(int(16 * strength)):
-        x, y, size = rng.uniform(0, FULL, 2).tolist() + [rng.uniform(0.06, 0.26) * FULL]
+        x, y, size = [*rng.uniform(0, FULL, 2).tolist(), rng.uniform(0.06, 0.26) * FULL]
         colour = (*(int(c) for c in rng.integers(120, 225, 3)), int(70 + 80 * strength))
         box = (x - size, y - size * rng.uniform(0.4, 1), x + size, y + size * rng.uniform(0.4, 1))
         (pen.ellipse if rng.random() < 0.5 else pen.rectangle)(box, fill=colour)
@@ -185,6 +188,9 @@ def _mark(picture: Image.Image, brand: str | None) -> None:
     pen.ellipse(outer, fill=(252, 252, 250), outline=ink, width=SCALE)
     corners = (3, 4, 5, 6, 8, 0)[form]
     if corners == 0:
-        pen.ellipse([centre - radius * 0.6, centre - radius * 0.6, centre + radius * 0.6, centre + radius * 0.6], fill=ink)
+        pen.ellipse(
+            [centre - radius * 0.6, centre - radius * 0.6, centre + radius * 0.6, centre + radius * 0.6],
+            fill=ink,
+        )
     else:
         pen.regular_polygon((centre, centre, radius * 0.85), corners, fill=ink)

@@ -21,7 +21,20 @@ DEPARTMENTS = {
     "Light": ("candle", "string light", "shade", "torch"),
 }
 STYLES = ("classic", "modern")
-COLOURS = ("red", "blue", "green", "yellow", "black", "white", "orange", "purple", "pink", "teal", "brown", "grey")
+COLOURS = (
+    "red",
+    "blue",
+    "green",
+    "yellow",
+    "black",
+    "white",
+    "orange",
+    "purple",
+    "pink",
+    "teal",
+    "brown",
+    "grey",
+)
 PATTERNS = ("plain", "striped", "dotted", "checked", "wavy", "starred")
 MATERIALS = ("ceramic", "wood", "steel", "cotton", "glass", "bamboo", "leather", "felt")
 BRANDS = (
@@ -34,7 +47,9 @@ NOISE = (
     "value", "daily", "choice", "popular", "limited", "special", "edition",
 )  # fmt: skip
 KINDS = tuple(kind for kinds in DEPARTMENTS.values() for kind in kinds)
-LEAVES = tuple(f"{department}|{kind}|{style}" for department, kinds in DEPARTMENTS.items() for kind in kinds for style in STYLES)
+LEAVES = tuple(
+    f"{department}|{kind}|{style}" for department, kinds in DEPARTMENTS.items() for kind in kinds for style in STYLES
+)
 ATTRIBUTES = ("category", "brand", "colour", "pattern", "material")
 SIZES = (len(LEAVES), len(BRANDS), len(COLOURS), len(PATTERNS), len(MATERIALS))
 

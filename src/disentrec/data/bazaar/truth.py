@@ -64,7 +64,11 @@ def read_truth(folder: Path | str) -> Truth:
         if not np.array_equal(arrays["attributes"], world.shop.attributes):
             raise DisentrecError("the truth was written by another version", where=path, how="Make the data set again")
         return Truth(
-            world, arrays["cause"], arrays["offsets"], arrays["session_type"].astype(np.int64), arrays["in_test"]
+            world,
+            arrays["cause"],
+            arrays["offsets"],
+            arrays["session_type"].astype(np.int64),
+            arrays["in_test"],
         )
 
 

@@ -41,9 +41,7 @@ SIGNS: dict[str, dict[str, set[str]]] = {
     "movielens-1m": {"interactions.parquet": {"user", "item", "native_item", "seq_pos"}},
     "amazon": {"interactions.parquet": {"user", "item"}},
 }
-GET_IT = (
-    "The book's page on running the study says which folders can be imported and where their data come from"
-)
+GET_IT = "The book's page on running the study says which folders can be imported and where their data come from"
 
 
 def import_layout(
@@ -71,9 +69,7 @@ def import_layout(
     else:
         _check_layout(source, layout)
     read = LAYOUTS[layout]
-    defaults = {
-        key: value.default for key, value in inspect.signature(read).parameters.items() if key != "source"
-    }
+    defaults = {key: value.default for key, value in inspect.signature(read).parameters.items() if key != "source"}
     for option in options:
         if option not in defaults:
             raise unknown_name(f"option of the layout {layout}", option, defaults or ["none"])

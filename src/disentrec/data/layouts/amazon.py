@@ -56,9 +56,7 @@ def amazon(source: Path, *, file: str = "interactions", dim: int = 100) -> dict[
         else "Private. Collected from Amazon by J. McAuley (UCSD): research use with citation; product texts"
         " belong to Amazon and its vendors and may not be redistributed.",
         "provenance": f"private: {source.name}, published interactions and item data",
-        "notes": "`time` is the position in the user's history."
-        if "time" in table
-        else "No order in time is known.",
+        "notes": "`time` is the position in the user's history." if "time" in table else "No order in time is known.",
         "extra": {"split_by": "published" if "split" in table else "none", "bought_again": n_bought_again},
     }
 

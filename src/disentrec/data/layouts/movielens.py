@@ -30,9 +30,7 @@ def movielens_1m(
     than 2. Features: "text" (TF-IDF and SVD of title, genres, abstract) and "image" (PCA of the descriptor).
     """
     if block < 2:
-        raise DisentrecError(
-            f"block={block} makes no session", where="layout movielens-1m", how="Give 2 or more"
-        )
+        raise DisentrecError(f"block={block} makes no session", where="layout movielens-1m", how="Give 2 or more")
     events = read_frame(source / "interactions.parquet", ["user", "item", "seq_pos"])
     n_users = events["user"].nunique()
     if users and users < n_users:
@@ -68,13 +66,7 @@ def movielens_1m(
             "year": catalogue["year"].to_numpy(),
         }
     )
-    words = (
-        items["title"]
-        + " "
-        + items["category"].str.replace("|", " ", regex=False)
-        + " "
-        + items["description"]
-    )
+    words = items["title"] + " " + items["category"].str.replace("|", " ", regex=False) + " " + items["description"]
     features = {"text": tfidf_svd(words.tolist(), dim)}
     encoders = {"text": "TF-IDF of title, genres and abstract, truncated SVD, mean norm 1"}
     if (source / IMAGE).exists():
