@@ -7,7 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import label_ranking_average_precision_score, ndcg_score, top_k_accuracy_score
+from scipy.stats import rankdata
+from sklearn.metrics import (
+    label_ranking_average_precision_score,
+    ndcg_score,
+    precision_score,
+    recall_score,
+    top_k_accuracy_score,
+)
 
 from disentrec.errors import DisentrecError
 from disentrec.evaluation.metrics import (
@@ -42,10 +49,21 @@ def test_a_constant_scorer_ranks_like_chance():
     assert np.mean(all_ranks) == (n + 1) / 2
 
 
-@pytest.mark.parametrize("scores", [[[math.nan, 1.0]], [[0.0, -math.inf]], [[0.0, math.inf]]])
+@pytest.mark.parametrize(
+    "scores", [[[math.nan, 1.0]], [[0.0, -math.inf]], [[0.0, math.inf]], [[math.inf, 0.0]], [[0.0, math.nan]]]
+)
 def test_scores_that_are_not_numbers_are_refused(scores):
     with pytest.raises(DisentrecError, match="row 0 are not numbers"):
         ranks(scores, [1])
+    with pytest.raises(DisentrecError, match="row 1 are not numbers"):
+        ranks([[0.0, 1.0], *scores], [1, 1])
+
+
+def test_ranks_agree_with_scipy():
+    scores = np.random.default_rng(3).integers(6, size=(50, 12)).astype(np.float32)  # full of ties
+    target = np.random.default_rng(4).integers(12, size=50)
+    expected = rankdata(-scores, axis=1)[np.arange(50), target]
+    assert ranks(scores.tolist(), target.tolist()) == expected.tolist()
 
 
 def test_metrics_by_hand():
@@ -54,6 +72,24 @@ def test_metrics_by_hand():
     assert found["prec@5"] == found["recall@5"] == pytest.approx(2 / 3)
     assert found["mrr@5"] == pytest.approx((1 + 1 / 3) / 3)
     assert found["ndcg@5"] == pytest.approx((1 + 1 / math.log2(4)) / 3)
+
+
+def test_a_hit_is_a_mean_rank_within_the_cutoff():
+    tied = np.array([2.5])  # places 2 and 3
+    assert per_case(tied, "prec@2").tolist() == [0] and per_case(tied, "recall@3").tolist() == [1]
+    assert per_case(tied, "mrr@3").tolist() == [1 / 2.5]
+    assert per_case(tied, "ndcg@3").tolist() == [1 / math.log2(3.5)]
+
+
+@pytest.mark.parametrize("rank", [0, 0.5, math.nan, -1])
+def test_ranks_that_are_no_places_are_refused(rank):
+    with pytest.raises(DisentrecError, match="case 1"):
+        per_case(np.array([1.0, rank]), "mrr@20")
+
+
+def test_no_case_has_no_mean():
+    with pytest.raises(DisentrecError, match="no case"):
+        metrics_from_ranks(np.empty(0))
 
 
 def test_metrics_agree_with_scikit_learn():
@@ -84,6 +120,7 @@ def test_released_batching_averages_some_cases_twice():
     assert np.bincount(rows).tolist() == [1] * 13 + [2] * 3 + [1] * 5
     assert overlapping_rows(16, 8).tolist() == list(range(16))
     assert overlapping_rows(3, 8).tolist() == [0, 1, 2]
+    assert overlapping_rows(0, 8).tolist() == []
     scores = np.random.default_rng(1).random(21)
     assert (scores * overlap_weights(21, 8)).mean() == pytest.approx(scores[rows].mean())
 
@@ -100,6 +137,36 @@ def test_topn_metrics_by_hand():
     assert found["precision"].tolist() == [pytest.approx(2 / 3), 0.0]
     ideal = 1 + 1 / math.log2(3)
     assert found["ndcg"].tolist() == [pytest.approx((1 + 1 / math.log2(4)) / ideal), 0.0]
+
+
+@pytest.mark.parametrize(
+    ("places", "relevant", "released", "standard"),
+    [((1,), 2, 1.000, 0.613), ((1,), 5, 1.000, 0.339), ((1, 2), 10, 1.000, 0.359), ((10,), 3, 0.289, 0.136),
+     ((5, 9), 4, 0.422, 0.269)],
+)  # fmt: skip
+def test_released_ndcg_gives_what_the_released_class_gave(places, relevant, released, standard):
+    hits = np.zeros((1, 20), dtype=bool)
+    hits[0, np.array(places) - 1] = True
+    assert ndcg_over_retrieved(hits)[0] == pytest.approx(released, abs=5e-4)
+    assert topn_metrics(hits, np.array([relevant]))["ndcg"][0] == pytest.approx(standard, abs=5e-4)
+
+
+def test_topn_metrics_agree_with_scikit_learn():
+    rng = np.random.default_rng(5)
+    scores, truth = rng.standard_normal((40, 30)), rng.random((40, 30)) < 0.15
+    truth[:, 0] = True
+    hits = np.take_along_axis(truth, np.argsort(-scores, axis=1), axis=1)[:, :10]
+    found = topn_metrics(hits, truth.sum(1))
+    assert found["ndcg"].mean() == pytest.approx(ndcg_score(truth, scores, k=10))
+    picked = scores >= np.sort(scores, axis=1)[:, [-10]]
+    assert found["recall"].mean() == pytest.approx(recall_score(truth, picked, average="samples"))
+    assert found["precision"].mean() == pytest.approx(precision_score(truth, picked, average="samples"))
+
+
+@pytest.mark.parametrize("relevant", [0, 1])
+def test_impossible_numbers_of_held_out_items_are_refused(relevant):
+    with pytest.raises(DisentrecError, match=f"user 1 has {relevant} held-out items and 2 hits"):
+        topn_metrics(np.array([[True, False], [True, True]]), np.array([1, relevant]))
 
 
 def test_released_ndcg_is_never_lower_and_equal_for_one_target():

@@ -1,4 +1,10 @@
-"""Metrics as pure functions of ranks; never rounded. Released variants are functions of their own."""
+"""Metrics as pure functions of ranks; never rounded. Released variants are functions of their own.
+
+Ranks are 1-based and may be halves: tied items share their mean rank (ranking.py). A hit at k is a rank <= k,
+so a target tied for places 2 and 3 (rank 2.5) is no hit at 2 and one at 3. DIMO and MMSBR release these very
+definitions (DIMO model.py:439-449), but break ties by the order of a sort. Recall and precision of AD-DRL and
+IDSF are those of `topn_metrics`; their NDCG is `ndcg_over_retrieved`.
+"""
 
 from __future__ import annotations
 
@@ -31,29 +37,41 @@ PER_CASE = {"prec": precision, "mrr": reciprocal_rank, "ndcg": ndcg, "recall": p
 
 
 def per_case(ranks: np.ndarray, metric: str) -> np.ndarray:
-    """Returns one score per case, (cases,) float64, whose mean is the metric; `metric` reads "mrr@20"."""
+    """Returns one score per case, (cases,) float64, whose mean is the metric; `metric` reads "mrr@20".
+
+    Raises DisentrecError for an unknown metric, and for ranks below 1 or NaN.
+    """
     name, _, cutoff = metric.partition("@")
     if name not in PER_CASE:
         raise unknown_name("metric", name, PER_CASE)
     if not cutoff.isdigit() or int(cutoff) < 1:
         raise DisentrecError(f"no cut-off in {metric!r}", how="Write it like mrr@20")
-    return PER_CASE[name](np.asarray(ranks, dtype=np.float64), int(cutoff))
+    ranks = np.asarray(ranks, dtype=np.float64)
+    if not (ranks >= 1).all():  # NaN fails, too
+        raise DisentrecError("ranks must be numbers from 1 on", where=f"case {int(np.argmin(ranks >= 1))}")
+    return PER_CASE[name](ranks, int(cutoff))
 
 
 def metrics_from_ranks(ranks: np.ndarray, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, float]:
-    """Returns every metric at every cut-off, as fractions."""
+    """Returns every metric at every cut-off, as fractions; DisentrecError without any case."""
+    if not len(ranks):
+        raise DisentrecError("no case to average over", how="Use a part with one session at least")
     names = [f"{name}@{cutoff}" for name in PER_CASE for cutoff in cutoffs]
     return {name: float(per_case(ranks, name).mean()) for name in names}
 
 
 def overlapping_rows(n_cases: int, batch_size: int) -> np.ndarray:
-    """Returns the cases the released evaluation averages, some of them twice (DIMO util.py:101, deviation D7).
+    """Returns the cases the released evaluation averages, some of them twice (deviation D7).
 
-    The last of ceil(n / batch) batches is replaced by the last `batch_size` cases.
+    The last of ceil(n / batch) batches is replaced by the last `batch_size` cases (DIMO and MMSBR, util.py,
+    `generate_batch`). The release shuffles before each pass, so there the cases counted twice change; here
+    they are the end of the last but one batch. Fewer cases than a batch, where the released indices run
+    below zero, count once.
     """
     starts = np.arange(0, n_cases, batch_size)
     starts[-1:] = max(0, n_cases - batch_size)
-    return np.concatenate([np.arange(start, min(start + batch_size, n_cases)) for start in starts])
+    blocks = [np.arange(start, min(start + batch_size, n_cases)) for start in starts]
+    return np.concatenate([np.empty(0, dtype=np.int64), *blocks])
 
 
 def overlap_weights(n_cases: int, batch_size: int) -> np.ndarray:
@@ -63,29 +81,45 @@ def overlap_weights(n_cases: int, batch_size: int) -> np.ndarray:
 
 
 def best_per_metric(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Returns the maximum over epochs of every metric, each from its own epoch (DIMO main.py:61-73, deviation D6)."""
+    """Returns the maximum over epochs of every metric, each from its own epoch (deviation D6).
+
+    history: one dictionary of test metrics per epoch. Source: DIMO main.py:61-73, MMSBR main.py:62-78.
+    """
     return {name: max(epoch[name] for epoch in history) for name in history[0]}
 
 
 def topn_metrics(hits: np.ndarray, n_relevant: np.ndarray) -> dict[str, np.ndarray]:
     """Returns recall, precision and NDCG per user for ranked lists with several targets.
 
-    hits: (users, cutoff) bool, in rank order; n_relevant: (users,) held-out items, at least one each.
+    hits: (users, cutoff) bool, in rank order; cut it for a smaller cut-off. n_relevant: (users,) held-out
+    items, at least one each; the ideal list holds min(n_relevant, cutoff) of them. Raises DisentrecError on
+    other counts.
     """
-    cutoff = hits.shape[1]
-    gains = 1 / np.log2(np.arange(cutoff) + 2)
+    cutoff, found = hits.shape[1], hits.sum(1)
+    n_relevant = np.asarray(n_relevant)
+    bad = (n_relevant < 1) | (found > n_relevant)
+    if bad.any():
+        user = int(bad.argmax())
+        raise DisentrecError(
+            f"user {user} has {n_relevant[user]} held-out items and {found[user]} hits",
+            how="Score users with held-out items only, and list no item twice",
+        )
+    gains = _gains(cutoff)
     ideal = np.cumsum(gains)[np.minimum(n_relevant, cutoff) - 1]
-    found = hits.sum(1)
     return {"recall": found / n_relevant, "precision": found / cutoff, "ndcg": (hits @ gains) / ideal}
 
 
 def ndcg_over_retrieved(hits: np.ndarray) -> np.ndarray:
-    """Returns AD-DRL's released NDCG per user: the ideal list holds the retrieved hits only (papers/addrl.md).
+    """Returns AD-DRL's and IDSF's released NDCG per user: the ideal list holds the retrieved hits only.
 
-    hits: (users, cutoff) bool, in rank order. A single hit anywhere below rank 1 is penalised by its rank only,
-    and targets that were not retrieved cost nothing.
+    hits: (users, cutoff) bool, in rank order. Targets that were not retrieved cost nothing, so it is never
+    below the standard NDCG and equals it for one target. Source: AD-DRL evaluator:144-154, IDSF
+    utility/metrics.py:62-72.
     """
-    gains = 1 / np.log2(np.arange(hits.shape[1]) + 2)
-    found = hits.sum(1)
-    ideal = np.concatenate([[1.0], np.cumsum(gains)])[found]
+    gains = _gains(hits.shape[1])
+    ideal = np.concatenate([[1.0], np.cumsum(gains)])[hits.sum(1)]  # without a hit: 0 / 1
     return (hits @ gains) / ideal
+
+
+def _gains(cutoff: int) -> np.ndarray:
+    return 1 / np.log2(np.arange(cutoff) + 2)

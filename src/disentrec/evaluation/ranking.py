@@ -15,19 +15,22 @@ if TYPE_CHECKING:
     from disentrec.models.base import SessionModel
 
 
-def rank_of_target(scores: Tensor, target: Tensor) -> Tensor:
-    """Returns the 1-based rank of each target, (batch,) float32; tied items share their mean rank.
+def rank_of_target(scores: Tensor, target: Tensor, *, first: int = 0) -> Tensor:
+    """Returns the 1-based rank of each target, (batch,) float32: 1 + #higher + (#equal others) / 2.
 
-    A constant scorer thus ranks every target in the middle, like chance. scores: (batch, n_items), -inf for items
-    that may not be recommended; target: (batch,) 0-based. Raises DisentrecError on NaN or a non-finite target score.
+    Tied items thus share their mean rank, and a constant scorer ranks every target in the middle, like
+    chance. scores: (batch, n_items), -inf for items that may not be recommended; target: (batch,) 0-based.
+    Raises DisentrecError on NaN, +inf or a target at -inf, naming the row; `first` is the number of the first
+    one.
     """
     own = scores.gather(1, target[:, None])
     better = (scores > own).sum(1)
-    equal = (scores == own).sum(1)
-    bad = ~torch.isfinite(own[:, 0]) | torch.isnan(scores).any(1)
-    if bad.any():
+    equal = (scores == own).sum(1)  # the target itself among them
+    usable = (scores < torch.inf).all(1) & torch.isfinite(own[:, 0])  # NaN fails the comparison, too
+    if not usable.all():
+        row = first + int((~usable).nonzero()[0])
         raise DisentrecError(
-            f"the scores of row {int(bad.nonzero()[0])} are not numbers, or its target may not be recommended",
+            f"the scores of row {row} are not numbers, or its target may not be recommended",
             how="A model that diverged cannot be ranked: lower its learning rate",
         )
     return better + (equal + 1) / 2
@@ -37,7 +40,8 @@ def rank_of_target(scores: Tensor, target: Tensor) -> Tensor:
 def rank_cases(model: SessionModel, cases: SessionCases, batch_size: int = 512) -> np.ndarray:
     """Returns the rank of every case's target among all items, (cases,) float32.
 
-    The model is scored in evaluation mode and left in the mode it was in; what depends on no session is computed once.
+    The model is scored in evaluation mode and left in the mode it was in; what depends on no session is
+    computed once. Raises DisentrecError, naming the case, when scores are not numbers.
     """
     was_training = model.training
     model.eval()
@@ -45,8 +49,8 @@ def rank_cases(model: SessionModel, cases: SessionCases, batch_size: int = 512) 
     try:
         encoded = model.encode_items()
         ranks = [
-            rank_of_target(model(batch, encoded), batch.target).cpu()
-            for batch in (batch.to(device) for batch in batches(cases, batch_size))
+            rank_of_target(model(batch, encoded), batch.target, first=number * batch_size).cpu()
+            for number, batch in enumerate(batch.to(device) for batch in batches(cases, batch_size))
         ]
     finally:
         model.train(was_training)

@@ -11,7 +11,7 @@ from IPython.display import Markdown
 
 from disentrec.paths import RESULTS, ROOT
 from disentrec.report import figures, tables
-from disentrec.report.scorecard import format_effect, gather, scorecard
+from disentrec.report.scorecard import format_effect, scorecard
 from disentrec.study import Study
 from disentrec.study.cases import known_cases, known_dataset
 
@@ -43,7 +43,7 @@ class Chapter:
 
     def verdict(self, *claims: str) -> Markdown:
         """Returns one box per claim: the verdict, and the evidence of every data set."""
-        entries = {entry["id"]: entry for entry in scorecard(self.store)}
+        entries = {entry["id"]: entry for entry in decided(self.store)}
         parts = []
         for claim in claims:
             entry = entries[claim]
@@ -152,7 +152,7 @@ class Chapter:
     def evidence_sentences(self, *claims: str) -> Markdown:
         """Returns how many of the comparisons behind each claim point its way."""
         lines = []
-        for entry in scorecard(self.store):
+        for entry in decided(self.store):
             if entry["id"] in claims:
                 held = sum(item["holds"] for item in entry["evidence"])
                 lines.append(
@@ -236,9 +236,7 @@ def mean_sd(values: Sequence[float], digits: int = 3) -> str:
     return f"{values.mean():.{digits}f}{spread}"
 
 
-def bundle(store: str | Path = RESULTS) -> dict:
-    """Returns scorecard and deviations of a store, as written by `disentrec scorecard`."""
-    return {name: json.loads((Path(store) / f"{name}.json").read_text()) for name in ("scorecard", "deviations")}
-
-
-__all__ = ["Chapter", "analysed", "bundle", "gather", "mean_sd"]
+def decided(store: Path) -> list[dict]:
+    """Returns the scorecard kept beside the records (`disentrec scorecard` writes it), or decides it now."""
+    path = store / "scorecard.json"
+    return json.loads(path.read_text()) if path.exists() else scorecard(store)

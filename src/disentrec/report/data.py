@@ -64,6 +64,8 @@ def reported_table(paper: str) -> Markdown:
 
 def causes_table(name: str, store: Path = RESULTS) -> Markdown:
     """Returns what the embedded shop knows of its test choices: their causes and the best possible rankings."""
+    if known_dataset(Store(store), name) is None:
+        return show(f"{dataset_title(name)}: {NOT_RUN}.")
     facts = known_cases(Store(store), name)
     posterior = facts["cause_posterior"].argmax(1)
     rows = []

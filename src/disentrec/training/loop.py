@@ -73,7 +73,8 @@ def train(
         model.train(epoch == 0 or not protocol.dropout_first_epoch_only)  # D5: model.py:433
         losses = _run_epoch(model, split.train, training, protocol, optimiser, rng, device)
         result.train_seconds += time.perf_counter() - started
-        if not all(map(math.isfinite, losses.values())):
+        # A last step can break the weights after every loss was fine: both are looked at before anything is ranked.
+        if not all(map(math.isfinite, losses.values())) or not _finite(model):
             result.status = "diverged"
             break
         entry = {"epoch": epoch, "loss": losses}
@@ -117,6 +118,10 @@ def _run_epoch(
         for name, term in terms.items():  # summed on the device: no copy to the host inside a step
             totals[name] = totals.get(name, 0) + term.detach()
     return {name: float(total) / n_batches for name, total in totals.items()}
+
+
+def _finite(model: SessionModel) -> bool:
+    return all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
 
 
 def _score_untrained(
