@@ -170,7 +170,11 @@ def hits_by_cause(page: Chapter) -> Markdown:
 
 
 def examples(page: Chapter) -> Markdown:
-    """Returns a hit explained by each template on the shop: the first test case of its kind, not a chosen one."""
+    """Returns an example of each template on the shop: the first test case of its kind, not a chosen one.
+
+    Its kind: the template is that of the first recommendation, the choice was made for the cause the template speaks
+    of, and the chosen item is among the first ten.
+    """
     lines = []
     for study, dataset in page._datasets():
         facts = known_cases(study.store, dataset)
@@ -178,14 +182,13 @@ def examples(page: Chapter) -> Markdown:
         if "cause" not in facts or not records:
             continue
         arrays = records[0].arrays
-        hit = arrays["test_rank"] <= 1
+        near = arrays["test_rank"] <= 10
         for template, cause in ((1, "id"), (-1, "modality")):
-            found = np.flatnonzero(
-                hit & (arrays["after_template"] == template) & (facts["cause"] == CAUSES.index(cause))
-            )
+            kind = near & (arrays["after_template"] == template) & (facts["cause"] == CAUSES.index(cause))
+            found = np.flatnonzero(kind & (arrays["after_cited"] >= 0) if template > 0 else kind)
             if len(found):
                 lines.append(_example(facts, arrays, int(found[0]), template, cause))
-    return tables.show("\n".join(lines) or "No example: the runs are not there yet.")
+    return tables.show("\n".join(lines) or "No test case of that kind.")
 
 
 def _example(facts: dict, arrays: dict, case: int, template: int, cause: str) -> str:
@@ -198,6 +201,10 @@ def _example(facts: dict, arrays: dict, case: int, template: int, cause: str) ->
     else:
         words = [set(titles[item].split()) & set(top.split()) for item in prefix]
         nearest = int(np.argmax([len(shared) for shared in words]))
-        shared = ", ".join(sorted(words[nearest])) or "nothing in its title"
-        reason = f"has features like *{titles[prefix[nearest]]}* ({shared})"
-    return f"- After {', '.join(shown)}, DIMO recommends *{top}*: {reason}. True cause: {cause}."
+        shared = ", ".join(sorted(words[nearest])) or "no word of its title"
+        reason = f"has features like *{titles[prefix[nearest]]}* (in common: {shared})"
+    rank = int(np.ceil(arrays["test_rank"][case]))
+    return (
+        f"- After {', '.join(shown)}, DIMO recommends *{top}* first: {reason}. The customer chose"
+        f" *{titles[facts['target'][case]]}*, which DIMO ranks {rank}; the true cause was {cause}."
+    )
