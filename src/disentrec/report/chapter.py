@@ -59,7 +59,7 @@ class Chapter:
                 shown = {**item, "interval": (item["low"], item["high"])}
                 lines.append(
                     f"- {tables.dataset_title(item['dataset'])}: {item['what']}: {format_effect(shown)}"
-                    f" ({item['seeds']} seeds)"
+                    f" ({item['seeds']} seed{'s' * (item['seeds'] != 1)})"
                 )
             parts.append("\n".join([*lines, ":::"]))
         return tables.show(*parts)

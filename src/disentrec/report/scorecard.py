@@ -76,6 +76,7 @@ def _pairs(number: int, part: Mapping[str, Any], study: Study, dataset: str) -> 
     """Rows against rows: `pairs: [[better, worse], ...]`."""
     carried = {row.id for row in study.rows(study.paper.artefact(part["artefact"]), dataset)}
     pairs = [tuple(pair) for pair in part["pairs"] if carried >= set(pair)]
+    seeds = {result.row.id: len(result.records) for result in study.result(part["artefact"], dataset)}
     for item in compare_rows(study, part["artefact"], dataset, pairs, part["metric"]):
         if item.test is not None:
             labels = [study.paper.artefact(part["artefact"]).row(row).label for row in (item.row, item.against)]
@@ -87,7 +88,7 @@ def _pairs(number: int, part: Mapping[str, Any], study: Study, dataset: str) -> 
                 item.test.low,
                 item.test.high,
                 item.clearly_better,
-                item.test.n_seeds,
+                seeds[item.row],
                 part["metric"],
             )
 
@@ -116,7 +117,7 @@ def _best_rival(number: int, part: Mapping[str, Any], study: Study, dataset: str
                 item.test.low,
                 item.test.high,
                 item.clearly_better,
-                item.test.n_seeds,
+                len(results[item.row].records),
                 part["metric"],
             )
 
