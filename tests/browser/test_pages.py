@@ -87,7 +87,7 @@ def test_every_internal_link_leads_somewhere(page):
         links = page.evaluate("[...document.querySelectorAll('.bd-main a[href]')].map((link) => link.href)")
         for link in {link for link in links if link.startswith("file:")}:
             target, _, anchor = link.removeprefix("file://").partition("#")
-            text = Path(target).read_text() if Path(target).is_file() else ""
-            if not text or (anchor and target.endswith(".html") and f'id="{anchor}"' not in text):
+            found = Path(target).read_bytes() if Path(target).is_file() else b""
+            if not found or (anchor and target.endswith(".html") and f'id="{anchor}"'.encode() not in found):
                 broken.append((name, link))
     assert broken == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_records_are_finished_runs_of_committed_code_without_a_machine_in_them()
         content = json.dumps(record.content)
         assert record.content["status"] in ("finished", "diverged")
         assert "+changes" not in record.content["commit"], record.path.name
-        assert not any(place in content for place in ("/home/", "/root/", "/work/", "/tmp/", "/Users/"))
+        assert not re.search(r"/(home|root|work|tmp|Users)/", content), record.path.name
 
 
 def test_scorecard_and_deviations_are_computed_from_the_records():

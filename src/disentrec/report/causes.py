@@ -27,7 +27,7 @@ MEASURES = {
 def measures_table(page: Chapter) -> Markdown:
     """Returns one table per data set: every measure before and after training, of DIMO and of the control."""
     shown = []
-    for study, dataset in page._datasets():
+    for study, dataset in page.published():
         columns = {
             row.label: analysed(study, page.artefact.id, row.id, dataset) for row in study.rows(page.artefact, dataset)
         }
@@ -56,7 +56,7 @@ def measures_table(page: Chapter) -> Markdown:
 def maps(page: Chapter) -> Markdown:
     """Returns one t-SNE figure per data set, before and after training, with the measure in each title."""
     parts = []
-    for study, dataset in page._datasets():
+    for study, dataset in page.published():
         records = analysed(study, page.artefact.id, page.artefact.reference, dataset)
         if not records:
             continue
@@ -80,7 +80,7 @@ def maps(page: Chapter) -> Markdown:
 def flags_table(page: Chapter) -> Markdown:
     """Returns how well flag, effect and template match the true cause, beside the best possible guess."""
     shown = []
-    for study, dataset in page._datasets():
+    for study, dataset in page.published():
         facts = known_cases(study.store, dataset)
         records = analysed(study, page.artefact.id, "dimo", dataset)
         if "cause" not in facts or not records:
@@ -120,7 +120,7 @@ def flags_table(page: Chapter) -> Markdown:
 def explanations_table(page: Chapter) -> Markdown:
     """Returns coverage and faithfulness of the two templates, and on the shop what caused the choices they explain."""
     rows = []
-    for study, dataset in page._datasets():
+    for study, dataset in page.published():
         records = analysed(study, page.artefact.id, "dimo", dataset)
         if not records:
             continue
@@ -144,7 +144,7 @@ def explanations_table(page: Chapter) -> Markdown:
 def hits_by_cause(page: Chapter) -> Markdown:
     """Returns which template explains the hits on the shop, by the true cause of the choice."""
     shown = []
-    for study, dataset in page._datasets():
+    for study, dataset in page.published():
         facts = known_cases(study.store, dataset)
         records = analysed(study, page.artefact.id, "dimo", dataset)
         if "cause" not in facts or not records:
@@ -176,7 +176,7 @@ def examples(page: Chapter) -> Markdown:
     of, and the chosen item is among the first ten.
     """
     lines = []
-    for study, dataset in page._datasets():
+    for study, dataset in page.published():
         facts = known_cases(study.store, dataset)
         records = analysed(study, page.artefact.id, "dimo", dataset)
         if "cause" not in facts or not records:

@@ -67,7 +67,7 @@ class Chapter:
     def tables(self, subset: str | None = None) -> Markdown:
         """Returns one table per data set; with `subset`, only where such cases are more than one in a hundred."""
         shown = []
-        for study, dataset in self._datasets():
+        for study, dataset in self.published():
             if subset is None or known_cases(study.store, dataset)[subset].mean() > 0.01:
                 shown.append(tables.artefact_table(study, self.artefact.id, dataset, subset=subset))
         return tables.show(*shown)
@@ -75,7 +75,7 @@ class Chapter:
     def figures(self) -> Markdown:
         """Returns one accuracy figure per data set."""
         parts = []
-        for study, dataset in self._datasets():
+        for study, dataset in self.published():
             results = study.result(self.artefact.id, dataset)
             metric = self.artefact.metrics[-1]
             drawing = figures.accuracy_figure(results, known_cases(study.store, dataset), metric)
@@ -88,7 +88,7 @@ class Chapter:
     def effects(self) -> Markdown:
         """Returns one forest plot per data set: every row against the one it is compared with."""
         parts = []
-        for study, dataset in self._datasets():
+        for study, dataset in self.published():
             metric = self.artefact.metrics[-1]
             comparisons = tables.row_comparisons(study, self.artefact.id, dataset, metric)
             labels = {row.id: row.label for row in self.artefact.rows}
@@ -109,7 +109,7 @@ class Chapter:
     def ranking(self) -> Markdown:
         """Returns a sentence per data set: where the reference row stands, and against whom."""
         lines = []
-        for study, dataset in self._datasets():
+        for study, dataset in self.published():
             metric = self.artefact.metrics[-1]
             results = [
                 result
@@ -135,7 +135,7 @@ class Chapter:
         """Returns a sentence per data set naming the rows whose effect is clear, largest first, and the rest."""
         labels = {row.id: row.label for row in self.artefact.rows}
         lines = []
-        for study, dataset in self._datasets():
+        for study, dataset in self.published():
             metric = self.artefact.metrics[-1]
             tests = [c for c in tables.row_comparisons(study, self.artefact.id, dataset, metric) if c.test is not None]
             if not tests:
@@ -190,7 +190,7 @@ class Chapter:
     def provenance(self) -> Markdown:
         """Returns where the numbers of this page come from: records, data, code, hardware, minutes."""
         lines = []
-        for study, dataset in self._datasets():
+        for study, dataset in self.published():
             records = [record for row in study.result(self.artefact.id, dataset) for record in row.records]
             if not records:
                 continue
@@ -209,7 +209,7 @@ class Chapter:
     def _names(self, study: Study) -> tuple[str, ...]:
         return self.only or study.datasets(self.artefact)
 
-    def _datasets(self) -> Iterator[tuple[Study, str]]:
+    def published(self) -> Iterator[tuple[Study, str]]:
         """Yields what the store knows of; the rest is listed by `left`."""
         for study in self.studies.values():
             for dataset in self._names(study):
