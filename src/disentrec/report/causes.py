@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from IPython.display import Markdown
 
@@ -9,6 +11,7 @@ from disentrec.data.bazaar import CAUSES
 from disentrec.report import figures, tables
 from disentrec.report.chapter import Chapter, analysed, mean_sd
 from disentrec.report.truth import agreement, best_possible
+from disentrec.study import RunRecord
 from disentrec.study.cases import known_cases
 
 MEASURES = {
@@ -22,6 +25,15 @@ MEASURES = {
     "brand_in_id": "brand of the last item, read off the ID cause",
     "brand_in_modality": "brand of the last item, read off the modality cause",
 }
+
+
+def _with_truth(page: Chapter) -> Iterator[tuple[str, dict[str, np.ndarray], list[RunRecord]]]:
+    """Yields data set, facts of its test cases and analysed records of DIMO, where causes are known."""
+    for study, dataset in page.published():
+        facts = known_cases(study.store, dataset)
+        records = analysed(study, page.artefact.id, "dimo", dataset)
+        if "cause" in facts and records:
+            yield dataset, facts, records
 
 
 def measures_table(page: Chapter) -> Markdown:
@@ -80,11 +92,7 @@ def maps(page: Chapter) -> Markdown:
 def flags_table(page: Chapter) -> Markdown:
     """Returns how well flag, effect and template match the true cause, beside the best possible guess."""
     shown = []
-    for study, dataset in page.published():
-        facts = known_cases(study.store, dataset)
-        records = analysed(study, page.artefact.id, "dimo", dataset)
-        if "cause" not in facts or not records:
-            continue
+    for dataset, facts, records in _with_truth(page):
         guesses = {
             "flag: the target is a listed neighbour of the session": "after_flag",
             "effect: the ID cause argues more for the target": "after_share",
@@ -144,11 +152,7 @@ def explanations_table(page: Chapter) -> Markdown:
 def hits_by_cause(page: Chapter) -> Markdown:
     """Returns which template explains the hits on the shop, by the true cause of the choice."""
     shown = []
-    for study, dataset in page.published():
-        facts = known_cases(study.store, dataset)
-        records = analysed(study, page.artefact.id, "dimo", dataset)
-        if "cause" not in facts or not records:
-            continue
+    for dataset, facts, records in _with_truth(page):
         rows = []
         for number, cause in enumerate(CAUSES):
             chosen = facts["cause"] == number
@@ -176,11 +180,7 @@ def examples(page: Chapter) -> Markdown:
     of, and the chosen item is among the first ten.
     """
     lines = []
-    for study, dataset in page.published():
-        facts = known_cases(study.store, dataset)
-        records = analysed(study, page.artefact.id, "dimo", dataset)
-        if "cause" not in facts or not records:
-            continue
+    for dataset, facts, records in _with_truth(page):
         arrays = records[0].arrays
         near = arrays["test_rank"] <= 10
         for template, cause in ((1, "id"), (-1, "modality")):
