@@ -180,7 +180,7 @@ def examples(page: Chapter) -> Markdown:
     of, and the chosen item is among the first ten.
     """
     lines = []
-    for dataset, facts, records in _with_truth(page):
+    for _, facts, records in _with_truth(page):
         arrays = records[0].arrays
         near = arrays["test_rank"] <= 10
         for template, cause in ((1, "id"), (-1, "modality")):
