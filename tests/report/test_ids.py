@@ -9,11 +9,15 @@ from functools import partial
 import numpy as np
 import pytest
 
+from disentrec.data.schema import read_dataset
+from disentrec.encode.pseudo import missing_rows
 from disentrec.paths import NOTEBOOKS
 from disentrec.report import figures, id_figures, ids, sweeps, tables
 from disentrec.report.chapter import Chapter
 from disentrec.study import Study, load_paper
+from disentrec.study import datasets as study_datasets
 from disentrec.study.analysis import ids as analysis_ids
+from disentrec.study.cases import known_cases, lost_modalities
 from disentrec.study.papers import Row
 
 SHOP = "bazaar-tiny"
@@ -27,7 +31,7 @@ ROWS = {
 @pytest.fixture(scope="module")
 def chapter(tmp_path_factory):
     """Some rows of three artefacts on the tiny shop, one epoch each; artefact -> its page."""
-    import disentrec.study.datasets as datasets
+    datasets = study_datasets
 
     root = tmp_path_factory.mktemp("ids")
     patch = pytest.MonkeyPatch()
@@ -124,6 +128,26 @@ def test_what_is_missing_is_read_off_the_features(chapter):
     assert cells(text, "VBPR without text and image")[-1] == f"{kept.mean():.1f} ± {kept.std(ddof=1):.1f}"
     assert cells(text, "LightGCN (reads neither)")[-1] == "100.0 ± 0.0"
     assert "on Bazaar (tiny) when items lose" in sweeps.missing_figures(page).data
+
+
+def test_affected_purchases_are_those_of_items_that_lost_the_modality(chapter):
+    page = chapter("missing")
+    study, rows = page.studies["demo"], results(page)
+    dataset = read_dataset(study_datasets.dataset_folder(SHOP))
+    lost = missing_rows(dataset.feature("text"), 0.9) | missing_rows(dataset.feature("image"), 0.9)
+    facts = known_cases(study.store, SHOP)
+    hit = lost[facts["pair_item"]]
+    assert 0 < hit.sum() < len(hit)
+    first = cells(sweeps.affected_tables(page).data, "VBPR without text and image")
+    expected = []
+    for keep in (hit, ~hit):
+        for name in ("vbpr", "vbpr-both90"):
+            found = [100 * np.mean(record.arrays["test_rank"][keep] <= 20) for record in rows[name].records]
+            expected.append(f"{np.mean(found):.2f} ± {np.std(found, ddof=1):.2f}")
+    assert first[1:] == [f"{100 * hit.mean():.0f}", *expected]
+    facts = lost_modalities(dataset)
+    for share in (0.3, 0.6, 0.9):
+        assert np.array_equal(facts["text"] <= np.float32(share), missing_rows(dataset.feature("text"), share))
 
 
 @pytest.mark.parametrize(

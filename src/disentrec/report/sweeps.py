@@ -7,9 +7,11 @@ import re
 import numpy as np
 from IPython.display import Markdown
 
+from disentrec.evaluation.metrics import per_case
 from disentrec.report import figures, id_figures, tables
 from disentrec.report.chapter import Chapter, mean_sd
 from disentrec.study import RowResult, Study
+from disentrec.study.cases import known_cases
 
 #: Settings that are swept: name -> as printed.
 SWEPT = {"weight_contrast": "weight of the contrast, λ", "gamma": "share of the ID, γ"}
@@ -117,6 +119,56 @@ def missing_tables(page: Chapter) -> Markdown:
     return tables.show(*shown) if shown else tables.show("Not yet run.")
 
 
+def affected_tables(page: Chapter) -> Markdown:
+    """Returns one table per data set: how often held-out items that lost a modality are found, with it and without."""
+    cutoff = int(page.artefact.metrics[-1].split("@")[1])
+    shown = []
+    for study, dataset in page.published():
+        results = [row for row in study.result(page.artefact.id, dataset) if _finished(row)]
+        whole = {row.row.model: row for row in results if not row.row.settings}
+        losses = [(row, _losses(row)) for row in results]
+        worst = max((share for _, lost in losses for share in lost.values()), default=0)
+        rows = []
+        for row, lost in losses:
+            if worst not in lost.values() or row.row.model not in whole:
+                continue
+            hit = _affected(study, dataset, lost)
+            cells = []
+            for keep in (hit, ~hit):
+                before, after = (_found(result, keep, cutoff) for result in (whole[row.row.model], row))
+                cells += [mean_sd(100 * before, 2), mean_sd(100 * after, 2)]
+            label = f"{whole[row.row.model].row.label} without {' and '.join(lost)}"
+            rows.append([label, f"{100 * hit.mean():.0f}", *cells])
+        if not rows:
+            continue
+        header = ["", "held-out, %", "of affected: nothing missing", f"{worst} % missing", "of others: nothing missing"]
+        caption = (
+            f"Held-out purchases on {tables.dataset_title(dataset)} that stand among a user's first {cutoff} items,"
+            f" in percent: of the items that lost the modality when {worst} % did, and of the others. Mean ± sd over"
+            " seeds; every purchase counts once."
+        )
+        name = f"tbl-{page.paper.id}-affected-{dataset}"
+        shown.append(tables.myst_table([*header, f"{worst} % missing "], rows, caption, name))
+    return tables.show(*shown) if shown else tables.show("Not yet run.")
+
+
+def _losses(row: RowResult) -> dict[str, int]:
+    """Returns which modalities a row takes from items: modality -> share of items in percent."""
+    found = [match.groups() for name in row.row.settings.get("features", ()) if (match := MISSING.match(name))]
+    return {kind: int(share) for kind, share in found}
+
+
+def _affected(study: Study, dataset: str, lost: dict[str, int]) -> np.ndarray:
+    """Returns which held-out pairs have an item that lost one of these modalities, (n_pairs,) bool."""
+    facts = known_cases(study.store, dataset)
+    return np.any([np.round(100 * facts[f"pair_lost_{kind}"]) <= share for kind, share in lost.items()], axis=0)
+
+
+def _found(row: RowResult, keep: np.ndarray, cutoff: int) -> np.ndarray:
+    """Returns the share of the kept held-out pairs among the first `cutoff` items, (n_seeds,)."""
+    return np.asarray([per_case(record.arrays["test_rank"][keep], f"prec@{cutoff}").mean() for record in row.records])
+
+
 def missing_lines(
     study: Study, artefact: str, dataset: str, metric: str
 ) -> dict[str, tuple[str, dict[int, list[float]]]]:
@@ -128,12 +180,10 @@ def missing_lines(
     whole = {row.row.model: row for row in results if not row.row.settings}
     lines: dict[str, tuple[str, dict[int, list[float]]]] = {}
     for row in results:
-        found = [match.groups() for name in row.row.settings.get("features", ()) if (match := MISSING.match(name))]
-        if found and row.row.model in whole:
-            kind = " and ".join(kind for kind, _ in found)
-            name = f"{whole[row.row.model].row.label} without {kind}"
+        if (lost := _losses(row)) and row.row.model in whole:
+            name = f"{whole[row.row.model].row.label} without {' and '.join(lost)}"
             start = {0: whole[row.row.model].metric(metric)}
-            lines.setdefault(name, (row.row.model, start))[1][int(found[0][1])] = row.metric(metric)
+            lines.setdefault(name, (row.row.model, start))[1][max(lost.values())] = row.metric(metric)
     shares = sorted({share for _, values in lines.values() for share in values}) or [0]
     for model, row in whole.items():
         if model not in {name for name, _ in lines.values()}:

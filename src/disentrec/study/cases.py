@@ -17,6 +17,7 @@ from disentrec.data.protocol import Protocol
 from disentrec.data.schema import Dataset, read_dataset
 from disentrec.data.sequences import Sequences
 from disentrec.data.sessions import SessionSplit, split_sessions
+from disentrec.encode.pseudo import missing_rows
 from disentrec.evaluation.ranking import FURTHEST
 from disentrec.study.datasets import dataset_folder
 from disentrec.study.papers import sources
@@ -177,6 +178,7 @@ def user_facts(dataset: Dataset, split: TopNSplit) -> dict[str, np.ndarray]:
         "pair_frequency": train[split.test.items].astype(np.int32),
         "user_history": np.diff(split.train.offsets)[split.test.some_users].astype(np.int32),
     }
+    facts |= {f"pair_lost_{of}": lost[split.test.items] for of, lost in lost_modalities(dataset).items()}
     if (dataset.folder / "truth").is_dir() and split_rule(dataset.name) == "time":
         from disentrec.data.bazaar import read_truth
         from disentrec.data.bazaar.users import USER_KNOWING, UserOracle
@@ -186,6 +188,18 @@ def user_facts(dataset: Dataset, split: TopNSplit) -> dict[str, np.ndarray]:
             ranks = np.minimum(oracle.ceiling_ranks(split, knowing), FURTHEST)
             facts[f"user_oracle_rank_{knowing}"] = ranks.astype(np.float32)
     return facts
+
+
+def lost_modalities(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Returns, per modality that the study takes from items of this set, the smallest share of items at which each
+    loses it, (n_items,) float32; infinite for items that never do, or had none."""
+    recipes = sources()[dataset.name].encoded.values() if dataset.name in sources() else ()
+    found: dict[str, np.ndarray] = {}
+    for recipe in sorted((one for one in recipes if one["recipe"] == "missing"), key=lambda one: -one["share"]):
+        of = recipe["of"]
+        lost = missing_rows(dataset.feature(of), recipe["share"], recipe.get("seed", 0))
+        found.setdefault(of, np.full(dataset.n_items, np.inf, dtype=np.float32))[lost] = recipe["share"]
+    return found
 
 
 def _contained(sessions: Sequences, known: Sequences) -> np.ndarray:
