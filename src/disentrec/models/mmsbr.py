@@ -67,6 +67,9 @@ class MMSBRConfig:
     price_term: str = "closeness"
     #: False leaves interest out: price alone scores.
     interest: bool = True
+    #: Where the bias of the interest's weights begins: at 1 an interest starts as the plain sum of its items. None
+    #: leaves it to torch's draw, around 0: of either sign, so that a session may start out as against its own items.
+    interest_start: float | None = 1.0
     # --- contrast
     weight_contrast: float = 0.1
     temperature: float = 0.1
@@ -149,6 +152,8 @@ class MMSBR(SessionModel):
         )  # fmt: skip
         self.attend_each, self.attend_mean = nn.Linear(d, d), nn.Linear(d, d, bias=False)  # W_1, W_2
         self.attend_value = nn.Linear(d, 1)  # w
+        if config.interest_start is not None:
+            nn.init.constant_(self.attend_value.bias, config.interest_start)
         levels = price_levels(catalogue, config.price_levels, config.price_binning)
         categories = np.zeros(n, np.int64) if catalogue.categories is None else catalogue.categories + 1
         self.register_buffer("levels", torch.from_numpy(levels), persistent=False)
@@ -214,7 +219,8 @@ class MMSBR(SessionModel):
     def interest(self, batch: SessionBatch, items: Items) -> Tensor:
         """Returns u = sum_t beta_t e_t, beta_t = w^T sigma(W_1 e_t + W_2 mean e), (batch, dim); Section 3.3.
 
-        The weights are not normalised and know no positions: a session's interest is that of a bag of items.
+        The weights are not normalised and know no positions: a session's interest is that of a bag of items. A bias
+        belongs to w, as in the released code; where it starts decides how soon there is an interest to learn from.
         """
         rows = lookup(items.vectors, batch.items)  # (batch, length, dim)
         mean = rows.sum(1) / batch.length[:, None]
