@@ -58,7 +58,8 @@ class Bench:
     @property
     def title(self) -> str:
         """The data set and the task as printed."""
-        return f"{dataset_title(self.dataset)}, {TASK_TITLES[self.task]}"
+        name, task = dataset_title(self.dataset), TASK_TITLES[self.task]
+        return name if name.endswith(task) else f"{name}, {task}"
 
     @property
     def slug(self) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from disentrec.report.cross import FAMILIES
 from disentrec.report.figures import INK, MUTED, RED, STYLE, figure
@@ -76,34 +77,27 @@ def cost_figure(panels: Sequence[tuple[str, Sequence[Point]]], ylabel: str) -> F
 
     A line joins the Pareto front: no other row is as cheap and as good.
     """
-    drawing, axes = figure(height=4.2, columns=len(panels), sharey=True)
+    drawing, axes = figure(height=4.4, columns=len(panels), sharey=True)
     with mpl.rc_context(STYLE):
         for axis, (xlabel, points) in zip(axes, panels, strict=True):
             costs = np.asarray([point[2] for point in points])
-            least = costs[costs > 0].min() if (costs > 0).any() else 1.0
-            nothing = least / 8
+            nothing = costs[costs > 0].min(initial=costs.max() or 1.0) / 6  # a log scale has no zero
+            at = np.where(costs > 0, costs, nothing)
             axis.set_xscale("log")
             axis.grid(True, axis="y")
-            at = {point: max(point[2], nothing) for point in points}
-            front = sorted((point for point in points if point[5]), key=lambda point: at[point])
-            steps = [[at[p] for p in front] + [max(at.values())], [p[3] for p in front] + [front[-1][3]]]
+            front = sorted((x, point[3]) for x, point in zip(at, points, strict=True) if point[5])
+            steps = np.asarray([*front, (at.max(), front[-1][1])]).T
             axis.plot(*steps, color=MUTED, lw=1.2, ls=(0, (4, 2)), drawstyle="steps-post", zorder=1)
-            for point in points:
-                label, family, _, value, named, on_front = point
+            for x, (_, family, _, value, _, on_front) in zip(at, points, strict=True):
                 colour = FAMILIES[family]
-                axis.plot(at[point], value, "o", ms=8 if on_front else 6, color=colour, mfc=colour if on_front else "white")
-            _name(axis, [(at[p], p[3], p[0], FAMILIES[p[1]]) for p in points if p[4]])
-            if (costs == 0).any():
-                axis.axvline(least / 2.5, color=MUTED, lw=0.6)
-                axis.annotate(
-                    "none", (nothing, 0), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
-                    ha="center", color=MUTED, fontsize=8.5,
-                )  # fmt: skip
-                kept = [tick for tick in axis.get_xticks() if tick >= least / 2.5]
-                axis.set_xlim(nothing / 2, max(at.values()) * 2.5)
-                axis.set_xticks([tick for tick in kept if tick <= max(at.values()) * 2.5])
-                axis.minorticks_off()
-            axis.margins(x=0.12, y=0.1)
+                axis.plot(x, value, "o", ms=8 if on_front else 6, color=colour, mfc=colour if on_front else "white")
+            axis.set_xlim(at.min() / 2, at.max() * 3)
+            axis.margins(y=0.12)
+            ticks = _ticks(costs[costs > 0], at.max() * 3)
+            zero = [(nothing, "none")] if (costs == 0).any() else []
+            axis.set_xticks(*zip(*zero, *((tick, _short(tick)) for tick in ticks), strict=True))
+            axis.minorticks_off()
+            _name(axis, [(x, p[3], p[0], FAMILIES[p[1]]) for x, p in zip(at, points, strict=True) if p[4]])
             axis.set_xlabel(xlabel)
         axes[0].set_ylabel(ylabel)
         families = {point[1] for _, points in panels for point in points}
@@ -111,18 +105,38 @@ def cost_figure(panels: Sequence[tuple[str, Sequence[Point]]], ylabel: str) -> F
     return drawing
 
 
+def _ticks(costs: np.ndarray, high: float) -> list[float]:
+    """Returns round numbers over the range of costs: powers of ten, and where these are few their halves and fifths."""
+    low = costs.min(initial=high)
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    subs = (1,) if high / low > 300 else (1, 2, 5)
+    return [float(power * sub) for power in powers for sub in subs if low / 1.5 <= power * sub <= high]
+
+
+def _short(value: float) -> str:
+    """Returns a round number in few letters: 0.1, 20, 500k, 2M."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
 def _name(axis: Axes, places: Sequence[tuple[float, float, str, str]]) -> None:
-    """Writes names beside their points, moved up so that no two of one panel share a height."""
+    """Writes names beside their points: at the right above them, at the left below the front, the highest above it."""
     low, high = axis.get_ylim()
-    taken: list[float] = []
-    for x, y, label, colour in sorted(places, key=lambda place: place[1]):
-        height = max([y, *(t + 0.045 * (high - low) for t in taken if abs(t - y) < 0.2 * (high - low))])
-        taken.append(height)
-        left = x > 10 ** np.mean(np.log10(axis.get_xlim()))
-        axis.annotate(
-            label, (x, height), (-8 if left else 8, 0), textcoords="offset points", va="center",
-            ha="right" if left else "left", color=colour, fontsize=8,
-        )  # fmt: skip
+    middle = 10 ** np.mean(np.log10(axis.get_xlim()))
+    for right in (True, False):
+        side = sorted((place for place in places if (place[0] > middle) == right), key=lambda place: place[1])
+        free = -np.inf if right else np.inf
+        for number, (x, y, label, colour) in enumerate(side if right else side[::-1]):
+            above = right or number == 0
+            height = max(y, free) if right else y if above else min(y, free)
+            free = height + (0.05 if right else -0.05) * (high - low) * (right or number > 0)
+            axis.annotate(
+                label, (x, height), (4 if right else -4 if above else 6, 5 if above else -3),
+                textcoords="offset points", va="bottom" if above else "top", ha="right" if right else "left",
+                color=colour, fontsize=8, path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            )  # fmt: skip
 
 
 def _legend(drawing: Figure, families: set[str], *more: Line2D) -> None:

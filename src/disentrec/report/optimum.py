@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def losses(own: np.ndarray, best: np.ndarray, groups: np.ndarray, n_groups: int)
 
 def bucket_names() -> list[str]:
     """Returns the printed names of the buckets of popularity."""
-    between = [f"{low}–{high - 1}" for low, high in zip(BUCKETS, BUCKETS[1:], strict=False)]
+    between = [f"{low}–{high - 1}" for low, high in pairwise(BUCKETS)]
     return ["never", *between, f"{BUCKETS[-1]} or more"]
 
 
@@ -218,8 +219,8 @@ class Distance:
                 worst = int(lost.argmax())
                 text += (
                     f" Of the {tenths(100 * lost.sum())} points that {first.label} lacks, most are lost in choices"
-                    f" {what.format(names[worst])}: {tenths(100 * lost[worst])} points, in {whole((groups == worst).mean())}"
-                    " % of the choices."
+                    f" {what.format(names[worst])}: {tenths(100 * lost[worst])} points, in"
+                    f" {whole((groups == worst).mean())} % of the choices."
                 )
             lines.append(text)
         return tables.show("\n".join(lines))
@@ -235,13 +236,11 @@ class Distance:
                 verdicts = [item["verdict"] for item in entries if item["paper"] == name]
                 counts = [f"{verdicts.count(word)}" for word in ("reproduced", "partly", "not reproduced")]
                 mine, other = (str(shop.shares[metric][row]) for row in (name, rival.id))
-                rows.append(
-                    [paper_label(name), shop.bench.title, mine, f"{rival.label}: {other}", " / ".join(counts)]
-                )
+                rows.append([paper_label(name), shop.bench.title, mine, f"{rival.label}: {other}", " / ".join(counts)])
         header = ["", "data", "share, %", "nearest other row", "claims reproduced / partly / not"]
         caption = (
-            "Which of the four ideas pays: the share of what can be achieved that each reaches, beside the nearest row of"
-            " no paper, and what became of all its claims."
+            "Which of the four ideas pays: the share of what can be achieved that each reaches, beside the nearest row"
+            " of no paper, and what became of all its claims."
         )
         return tables.show(tables.myst_table(header, rows, caption, "tbl-optimum-ideas")) if rows else None
 
@@ -263,8 +262,8 @@ class Distance:
         title = tables.metric_title(metric)
         caption = (
             f"Points of {title} lost against the optimum on {bench.title}, {what}. A row adds up to its whole distance,"
-            " in the last column; below a heading stands its share of the choices. Less than zero: more than the optimum"
-            " gets there, paid for elsewhere."
+            " in the last column; below a heading stands its share of the choices. Less than zero: more than the"
+            " optimum gets there, paid for elsewhere."
         )
         alt = f"Heat table of {title} points lost on {bench.title}, {what}. " + "; ".join(
             f"{entry.label}: " + ", ".join(f"{name} {tenths(value)}" for name, value in zip(names, line, strict=True))

@@ -52,8 +52,8 @@ class Costs:
     def __init__(
         self, *, budgets: Sequence[str] = ("demo", "real"), datasets: Sequence[str] = (), store: str | Path = ""
     ) -> None:
-        tasks = METRICS
-        self.benches = [b for task in tasks for b in cross.benches(Path(store) if store else RESULTS, task, budgets, datasets)]
+        root = Path(store) if store else RESULTS
+        self.benches = [bench for task in METRICS for bench in cross.benches(root, task, budgets, datasets)]
 
     def figures(self) -> Markdown | None:
         """Returns one figure per data set: accuracy against seconds and against parameters."""
@@ -71,8 +71,8 @@ class Costs:
                 fronts.append(f"by {kind} " + ", ".join(e.label for e, yes in zip(entries, on, strict=True) if yes))
             title = tables.metric_title(metric)
             caption = (
-                f"{title} against cost on {bench.title}; mean over seeds. Filled and joined: the Pareto front. Named: the"
-                " front and the papers' models. Seconds are of one thread on a shared machine."
+                f"{title} against cost on {bench.title}; mean over seeds. Filled and joined: the Pareto front. Named:"
+                " the front and the papers' models. Seconds are of one thread on a shared machine."
             )
             alt = f"Two scatter plots of {title} on {bench.title} against cost. Pareto front {'; '.join(fronts)}."
             drawing = cost_figure(panels, f"{title}, percent")
@@ -97,10 +97,18 @@ class Costs:
                 ]
                 for k, entry in enumerate(entries)
             ]  # fmt: skip
-            header = ["", "family", tables.metric_title(metric), "level with the best", "seconds", "parameters", "front"]
+            header = [
+                "",
+                "family",
+                tables.metric_title(metric),
+                "level with the best",
+                "seconds",
+                "parameters",
+                "front",
+            ]
             caption = (
-                f"{bench.title}: accuracy in percent and cost, mean over seeds. Level with the best: the 95 % interval of"
-                " the difference from the first row, over cases and seeds, holds zero."
+                f"{bench.title}: accuracy in percent and cost, mean over seeds. Level with the best: the 95 % interval"
+                " of the difference from the first row, over cases and seeds, holds zero."
             )
             shown.append(tables.myst_table(header, rows, caption, f"tbl-pareto-{bench.slug}"))
         return tables.show(*shown)
@@ -117,17 +125,19 @@ class Costs:
     def _advice(self, bench: Bench) -> str:
         metric = METRICS[bench.task][0]
         title = tables.metric_title(metric)
-        first, *rest = peers = level(bench, metric)
+        peers = level(bench, metric)
+        first, take = peers[0], min(peers, key=lambda entry: cost(entry, "seconds"))
+        lean = min(peers, key=lambda entry: (cost(entry, "parameters"), -entry.mean(metric)))
         text = f"- **{bench.title}.** Best by {title} is {first.label}, {tables.percent(first.mean(metric))} %"
-        text += f"; {cross.labels([entry.label for entry in rest])} cannot be told from it." if rest else ", alone."
-        for kind, words in (("seconds", "in seconds"), ("parameters", "in parameters")):
-            cheapest = min(peers, key=lambda entry: (cost(entry, kind), -entry.mean(metric)))
-            text += f" The cheapest of {'these' if rest else 'its kind'} {words} is {cheapest.label}." if rest else ""
-        take = min(peers, key=lambda entry: cost(entry, "seconds"))
-        for entry in bench.ordered(metric):
-            if entry.id in paper_names():
-                text += f" {entry.label} {_against(entry, take, metric)}."
-        return text
+        if len(peers) > 1:
+            text += f"; {cross.labels([entry.label for entry in peers[1:]])} cannot be told from it. Of these, "
+            text += f"{take.label} takes the fewest seconds ({duration(cost(take, 'seconds'))})"
+            text += f" and {lean.label} the fewest parameters." if lean is not take else " and no more parameters."
+        else:
+            text += ", clear of every other row."
+        text += f" Take {take.label}."
+        own = [entry for entry in bench.ordered(metric) if entry.id in paper_names() and entry is not take]
+        return text + "".join(f" {entry.label} {_against(entry, take, metric)}." for entry in own)
 
 
 def duration(value: float) -> str:
@@ -137,8 +147,6 @@ def duration(value: float) -> str:
 
 def _against(entry: Entry, take: Entry, metric: str) -> str:
     """Returns what a paper's model costs and gains against the row to take."""
-    if entry.id == take.id:
-        return "is that row"
     gap = entry.mean(metric) - take.mean(metric)
     times = cost(entry, "seconds") / max(cost(take, "seconds"), 1e-9)
     times = f"{times:,.0f} times" if times >= 2 else f"{times:.1f} times"
