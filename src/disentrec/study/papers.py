@@ -199,6 +199,8 @@ def reported(path: Path = PAPERS / "reported.csv") -> tuple[Reported, ...]:
     known = [load_paper(name).label(name) for name in paper_names()]
     found = []
     for line, row in enumerate(rows, start=2):
+        if None in row:
+            raise DisentrecError("more cells than columns", where=f"{path}, row {line}", how="Quote text with a comma")
         entry = _make(Reported, row, path)
         if entry.paper not in known:
             raise unknown_name("paper", entry.paper, known, where=f"{path}, row {line}")
