@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from disentrec.errors import DisentrecError
 from disentrec.evaluation.metrics import per_case, per_user
 from disentrec.paths import RESULTS
-from disentrec.report import cross, optimum, pareto
+from disentrec.report import achievable, cross, optimum, pareto, tables
 from disentrec.report.cross_figures import cost_figure, tenths
 from disentrec.study import paper_names
 
@@ -20,42 +21,42 @@ published = pytest.mark.skipif(not (RESULTS / "datasets" / "bazaar-demo.json").e
 def test_a_share_is_exact_where_scores_are_a_mixture_of_floor_and_optimum():
     floor, best = np.array([0.0, 0.5, 0.25, 0.0]), np.array([1.0, 0.5, 1.0, 0.5])
     for part in (0.0, 0.25, 1.0):
-        share = optimum.share_of(np.stack([floor + part * (best - floor)] * 2), floor, best, reps=50)
+        share = achievable.share_of(np.stack([floor + part * (best - floor)] * 2), floor, best, reps=50)
         assert (share.value, share.low, share.high) == pytest.approx((part, part, part), abs=1e-12)
 
 
 def test_the_interval_of_a_share_covers_seeds_and_cases():
     floor, best = np.zeros(4), np.ones(4)
-    seeds = optimum.share_of(np.array([[0.2] * 4, [0.6] * 4]), floor, best)
+    seeds = achievable.share_of(np.array([[0.2] * 4, [0.6] * 4]), floor, best)
     assert (seeds.value, seeds.low, seeds.high) == pytest.approx((0.4, 0.2, 0.6))
-    cases = optimum.share_of(np.array([[0.0, 0.0, 1.0, 1.0]]), floor, best)
+    cases = achievable.share_of(np.array([[0.0, 0.0, 1.0, 1.0]]), floor, best)
     assert cases.value == 0.5
     assert (cases.low, cases.high) == (0.0, 1.0)  # four cases: all of one kind in one of sixteen draws
 
 
 def test_shares_are_printed_without_a_minus_zero():
-    assert str(optimum.Share(-0.001, -0.044, 0.126)) == "0 [−4, 13]"
+    assert str(achievable.Share(-0.001, -0.044, 0.126)) == "0 [−4, 13]"
     assert tenths(-0.04) == "0.0"
     assert tenths(-1.26) == "−1.3"
 
 
 def test_contributions_add_up_to_the_metric():
     ranks = np.array([1.0, 4.0, 30.0, 2.5, 20.0])
-    assert optimum.contributions(ranks, "mrr@20").sum() == pytest.approx(per_case(ranks, "mrr@20").mean())
+    assert achievable.contributions(ranks, "mrr@20").sum() == pytest.approx(per_case(ranks, "mrr@20").mean())
     counts = np.array([3, 2])
-    parts = optimum.contributions(ranks, "recall@20", counts)
+    parts = achievable.contributions(ranks, "recall@20", counts)
     assert parts.tolist() == pytest.approx([1 / 6, 1 / 6, 0, 1 / 4, 1 / 4])
     assert parts.sum() == pytest.approx(per_user(ranks, counts, "recall@20").mean())
 
 
 def test_losses_are_told_apart_by_group_and_may_be_negative():
-    lost = optimum.losses(np.array([0.1, 0.4, 0.0]), np.array([0.3, 0.2, 0.1]), np.array([0, 2, 0]), 3)
+    lost = achievable.losses(np.array([0.1, 0.4, 0.0]), np.array([0.3, 0.2, 0.1]), np.array([0, 2, 0]), 3)
     assert lost.tolist() == pytest.approx([0.3, 0.0, -0.2])
 
 
 def test_every_frequency_falls_into_the_bucket_of_its_name():
-    found = np.digitize([0, 1, 9, 10, 19, 20, 39, 40, 500], optimum.BUCKETS)
-    assert [optimum.bucket_names()[number] for number in found] == [
+    found = np.digitize([0, 1, 9, 10, 19, 20, 39, 40, 500], achievable.BUCKETS)
+    assert [achievable.bucket_names()[number] for number in found] == [
         "never", "1–9", "1–9", "10–19", "10–19", "20–39", "20–39", "40 or more", "40 or more",
     ]  # fmt: skip
 
@@ -111,7 +112,7 @@ def test_what_every_row_of_the_shop_loses_adds_up_to_its_distance():
         for name in ("dimo", "mmsbr", "addrl", "idsf"):
             if name in shop.bench.entries:
                 entry = shop.bench.entries[name]
-                lost = shop.lost(entry, shop.buckets(), len(optimum.bucket_names()))
+                lost = shop.lost(entry, shop.buckets(), len(achievable.bucket_names()))
                 distance = shop.best(metric).mean() - entry.mean(metric)
                 assert lost.sum() == pytest.approx(distance, abs=1e-6)  # ranks are kept in few digits
 
@@ -133,3 +134,25 @@ def test_advice_names_the_best_row_and_every_complete_model_of_a_paper():
         metric = cross.METRICS[bench.task][0]
         assert f"is {bench.ordered(metric)[0].label}," in line
         assert all(entry.label in line for key, entry in bench.entries.items() if key in paper_names())
+
+
+@published
+def test_the_four_ideas_stand_beside_the_nearest_row_of_no_paper():
+    page = optimum.Distance(datasets=["bazaar-demo"])
+    text = page.ideas().data
+    for shop in page.shops:
+        metric = cross.METRICS[shop.bench.task][0]
+        rival = next(e for e in shop.bench.ordered(metric) if e.family != "the four papers")
+        for name in set(paper_names()) & set(shop.bench.entries):
+            own = shop.bench.entries[name]
+            (line,) = (line for line in text.splitlines() if line.startswith(f"| {own.label} |"))
+            assert f"| {rival.label}: " in line
+            assert tables.signed(own.mean(metric) - rival.mean(metric)) in line
+
+
+@published
+def test_ranks_of_other_choices_are_refused():
+    (shop,) = (shop for shop in optimum.Distance(datasets=["bazaar-demo"]).shops if shop.bench.task == "session")
+    turned = replace(shop, facts={**shop.facts, "session": shop.facts["session"][::-1]})
+    with pytest.raises(DisentrecError, match="was not tested on the choices"):
+        turned.lost(shop.bench.entries["sknn"], shop.buckets(), len(achievable.bucket_names()))

@@ -13,7 +13,7 @@ from disentrec import models
 from disentrec.report.compare import score_matrix
 from disentrec.report.figures import BLUE, GREEN, MUTED, PURPLE
 from disentrec.report.tables import dataset_title
-from disentrec.study import RowResult, Study, load_paper, paper_names
+from disentrec.study import RowResult, Study, paper_names
 from disentrec.study.store import Store
 
 #: family -> colour; their order is that of legends.
@@ -114,11 +114,6 @@ def family(model: str, config: Mapping[str, Any], learned: bool) -> str:
     if not learned:
         return "nothing trained"
     return "reads content" if CONTENT & set(config) else "IDs only"
-
-
-def paper_label(name: str) -> str:
-    """Returns the short name of a paper's model."""
-    return load_paper(name).label(name)
 
 
 def _family(study: Study, result: RowResult) -> str:

@@ -1,88 +1,29 @@
-"""How far every model is from the best possible ranking of the embedded shop, and where the rest is lost.
-
-    share = (metric of the model - metric of popularity) / (metric of the optimum - metric of popularity)
-
-Popularity is the floor because it needs no session and no user. What is lost (optimum less model) is a sum over test
-choices, so it can be told apart by the cause of the choice and by how often train holds its target.
-"""
+"""The page on the distance of every model to the best possible ranking of the embedded shop."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from IPython.display import Markdown
 
 from disentrec.data.bazaar import CAUSES
+from disentrec.errors import DisentrecError
 from disentrec.evaluation.metrics import per_case, per_user
+from disentrec.evaluation.significance import holm, paired_bootstrap
 from disentrec.paths import RESULTS
 from disentrec.report import cross, figures, tables
+from disentrec.report.achievable import BUCKETS, Share, bucket_names, contributions, losses, share_of, whole
 from disentrec.report.chapter import decided
-from disentrec.report.cross import FLOORS, METRICS, Bench, Entry, paper_label
+from disentrec.report.cross import FLOORS, METRICS, Bench, Entry
 from disentrec.report.cross_figures import losses_figure, shares_figure, tenths
 from disentrec.study import paper_names
 from disentrec.study.cases import known_cases
 
-#: Bounds of the buckets of "how often does train hold the target": 0, 1 to 9, and so on.
-BUCKETS = (1, 10, 20, 40)
 OPTIMUM = {"session": "oracle_rank_all", "top-n": "user_oracle_rank_all"}
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share of what can be achieved, with a 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{whole(self.value)} [{whole(self.low)}, {whole(self.high)}]"
-
-
-def whole(value: float) -> str:
-    """Returns a fraction as whole percent, with a true minus sign and no minus zero."""
-    return f"{round(100 * value)}".replace("-", "−")
-
-
-def share_of(scores: np.ndarray, floor: np.ndarray, best: np.ndarray, *, reps: int = 2000, seed: int = 0) -> Share:
-    """Returns the share of what can be achieved between floor and best, resampling test cases and seeds.
-
-    scores: (seeds, cases); floor and best: (cases,), of the same cases, which are drawn alike for all three.
-    """
-    rng, (n_seeds, n_cases) = np.random.default_rng(seed), scores.shape
-    weights = rng.multinomial(n_cases, np.full(n_cases, 1 / n_cases), size=reps) / n_cases  # (reps, cases)
-    drawn = rng.integers(n_seeds, size=(reps, n_seeds))
-    own = np.take_along_axis(weights @ scores.T, drawn, axis=1).mean(1)
-    low, high = np.quantile((own - weights @ floor) / (weights @ best - weights @ floor), [0.025, 0.975])
-    value = (scores.mean() - floor.mean()) / (best.mean() - floor.mean())
-    return Share(float(value), float(low), float(high))
-
-
-def contributions(ranks: np.ndarray, metric: str, counts: np.ndarray | None = None) -> np.ndarray:
-    """Returns what every test choice adds to a metric, (choices,); the sum is the metric.
-
-    counts: (users,), how many choices each user has, for recall; None for sessions, which have one each.
-    """
-    if counts is None:
-        return per_case(ranks, metric) / len(ranks)
-    _, _, cutoff = metric.partition("@")
-    return (ranks <= int(cutoff)) / np.repeat(counts, counts) / len(counts)
-
-
-def losses(own: np.ndarray, best: np.ndarray, groups: np.ndarray, n_groups: int) -> np.ndarray:
-    """Returns what is lost per group, (groups,); own and best: contributions, (choices,). The sum is best - own."""
-    return np.bincount(groups, best - own, minlength=n_groups)
-
-
-def bucket_names() -> list[str]:
-    """Returns the printed names of the buckets of popularity."""
-    between = [f"{low}–{high - 1}" for low, high in pairwise(BUCKETS)]
-    return ["never", *between, f"{BUCKETS[-1]} or more"]
 
 
 @dataclass(frozen=True)
@@ -124,8 +65,22 @@ class Shop:
         """Returns what a row loses per group of choices, mean over seeds."""
         metric = METRICS[self.bench.task][0]
         best = contributions(self.ranks, metric, self.counts)
+        self._check(entry)
         own = [contributions(r.arrays["test_rank"], metric, self.counts) for r in entry.result.records]
         return losses(np.mean(own, 0), best, groups, n_groups)
+
+    def _check(self, entry: Entry) -> None:
+        """Raises where a row's ranks are not of the choices that the facts are of, in their order."""
+        for record in entry.result.records:
+            found, known = record.arrays.get("test_session"), self.facts.get("session")
+            if self.counts is not None:
+                found, known = np.repeat(record.arrays["test_user"], self.counts), self.facts["pair_user"]
+            if not np.array_equal(found, known):
+                raise DisentrecError(
+                    f"{entry.label} was not tested on the choices that the data set's facts are of",
+                    where=record.path,
+                    how="Run it again on this data set",
+                )
 
     def buckets(self) -> np.ndarray:
         """Returns the bucket of popularity of every test choice's target."""
@@ -214,43 +169,62 @@ class Distance:
                 + "; ".join(f"{e.label} has {shares[e.id]} % (place {order.index(e) + 1})" for e in own)
                 + f", of {len(order)} rows."
             )
+            parts = []
             for groups, names, what in self._groupings(shop):
                 lost = shop.lost(first, groups, len(names))
                 worst = int(lost.argmax())
-                text += (
-                    f" Of the {tenths(100 * lost.sum())} points that {first.label} lacks, most are lost in choices"
-                    f" {what.format(names[worst])}: {tenths(100 * lost[worst])} points, in"
-                    f" {whole((groups == worst).mean())} % of the choices."
+                share = whole((groups == worst).mean())
+                parts.append(
+                    f"{what.format(names[worst])} ({tenths(100 * lost[worst])} points, {share} % of the choices)"
                 )
+            distance = tenths(100 * (shop.best(metric).mean() - first.mean(metric)))
+            text += f" The largest part of the {distance} points that {first.label} lacks: {'; '.join(parts)}."
             lines.append(text)
         return tables.show("\n".join(lines))
 
     def ideas(self) -> Markdown | None:
-        """Returns a table of the four ideas: share, the nearest row that is none of the papers', and claims held."""
-        entries, rows = decided(self.store), []
+        """Returns the answer to the page's question: each of the four ideas against the nearest row of no paper."""
+        claims, pairs = decided(self.store), []
         for shop in self.shops:
-            metric = METRICS[shop.bench.task][0]
             order = self._by_share(shop)
             rival = next(entry for entry in order if entry.family != "the four papers")
-            for name in (name for name in paper_names() if name in shop.bench.entries):
-                verdicts = [item["verdict"] for item in entries if item["paper"] == name]
-                counts = [f"{verdicts.count(word)}" for word in ("reproduced", "partly", "not reproduced")]
-                mine, other = (str(shop.shares[metric][row]) for row in (name, rival.id))
-                rows.append([paper_label(name), shop.bench.title, mine, f"{rival.label}: {other}", " / ".join(counts)])
-        header = ["", "data", "share, %", "nearest other row", "claims reproduced / partly / not"]
+            pairs += [(shop, entry, rival) for name, entry in shop.bench.entries.items() if name in paper_names()]
+        if not pairs:
+            return None
+        scores = [(METRICS[shop.bench.task][0], own, rival) for shop, own, rival in pairs]
+        tests = [paired_bootstrap(own.scores(metric), rival.scores(metric)) for metric, own, rival in scores]
+        corrected, rows, ahead = holm(np.asarray([test.p_value for test in tests])), [], []
+        for (shop, own, rival), test, p in zip(pairs, tests, corrected, strict=True):
+            shares = shop.shares[METRICS[shop.bench.task][0]]
+            verdicts = [item["verdict"] for item in claims if item["paper"] == own.id]
+            counts = " / ".join(f"{verdicts.count(word)}" for word in ("reproduced", "partly", "not reproduced"))
+            gap = f"{tables.signed(test.effect)} {tables.interval(test.low, test.high)}"
+            data, other = shop.bench.title, f"{rival.label}: {shares[rival.id]}"
+            rows.append([own.label, data, str(shares[own.id]), other, gap, tables.p_value(p), counts])
+            ahead += [own.label] if test.low > 0 and p < 0.05 else []
+        header = [
+            "",
+            "data",
+            "share, %",
+            "nearest other row",
+            "difference, points",
+            "p (Holm)",
+            "claims held / partly / not",
+        ]
         caption = (
-            "Which of the four ideas pays: the share of what can be achieved that each reaches, beside the nearest row"
-            " of no paper, and what became of all its claims."
+            "Which of the four ideas pays: the share of what can be achieved, the nearest row of no paper, by"
+            " test, their difference in the metric of the share, and what became of all claims of the paper."
         )
-        return tables.show(tables.myst_table(header, rows, caption, "tbl-optimum-ideas")) if rows else None
+        said = f"Clear of every row of no paper: {cross.labels(ahead) or 'none of them'}."
+        return tables.show(tables.myst_table(header, rows, caption, "tbl-optimum-ideas"), said)
 
     def _by_share(self, shop: Shop) -> list[Entry]:
         return shop.bench.ordered(METRICS[shop.bench.task][0])  # a share grows with the metric
 
     def _groupings(self, shop: Shop) -> list[tuple[np.ndarray, Sequence[str], str]]:
-        found = [(shop.buckets(), bucket_names(), "whose target train holds *{}* times")]
+        found = [(shop.buckets(), bucket_names(), "choices of targets that train holds *{}* times")]
         if "cause" in shop.facts and shop.bench.task == "session":
-            found.insert(0, (shop.facts["cause"], CAUSES, "made by *{}*"))
+            found.insert(0, (shop.facts["cause"], CAUSES, "choices made by *{}*"))
         return found
 
     def _heat(self, shop: Shop, groups: np.ndarray, names: Sequence[str], slug: str, what: str) -> str:
