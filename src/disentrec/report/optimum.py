@@ -18,7 +18,7 @@ from disentrec.paths import RESULTS
 from disentrec.report import cross, figures, tables
 from disentrec.report.achievable import BUCKETS, Share, bucket_names, contributions, losses, share_of, whole
 from disentrec.report.chapter import decided
-from disentrec.report.cross import FLOORS, METRICS, Bench, Entry
+from disentrec.report.cross import FLOORS, METRICS, TASK_TITLES, Bench, Entry
 from disentrec.report.cross_figures import losses_figure, shares_figure, tenths
 from disentrec.study import paper_names
 from disentrec.study.cases import known_cases
@@ -199,12 +199,11 @@ class Distance:
             verdicts = [item["verdict"] for item in claims if item["paper"] == own.id]
             counts = " / ".join(f"{verdicts.count(word)}" for word in ("reproduced", "partly", "not reproduced"))
             gap = f"{tables.signed(test.effect)} {tables.interval(test.low, test.high)}"
-            data, other = shop.bench.title, f"{rival.label}: {shares[rival.id]}"
-            rows.append([own.label, data, str(shares[own.id]), other, gap, tables.p_value(p), counts])
+            who, other = f"{own.label} ({TASK_TITLES[shop.bench.task]})", f"{rival.label}: {shares[rival.id]}"
+            rows.append([who, str(shares[own.id]), other, gap, tables.p_value(p), counts])
             ahead += [own.label] if test.low > 0 and p < 0.05 else []
         header = [
             "",
-            "data",
             "share, %",
             "nearest other row",
             "difference, points",

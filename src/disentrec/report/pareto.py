@@ -91,23 +91,15 @@ class Costs:
             best = {entry.id for entry in level(bench, metric)}
             rows = [
                 [
-                    entry.label, entry.family, tables.percent(values[k]), "yes" if entry.id in best else "",
+                    entry.label, tables.percent(values[k]), "yes" if entry.id in best else "",
                     duration(costs["seconds"][k]), f"{costs['parameters'][k]:,.0f}",
-                    ", ".join(kind for kind in COSTS if on[kind][k]),
+                    " and ".join(kind for kind in COSTS if on[kind][k]),
                 ]
                 for k, entry in enumerate(entries)
             ]  # fmt: skip
-            header = [
-                "",
-                "family",
-                tables.metric_title(metric),
-                "level with the best",
-                "seconds",
-                "parameters",
-                "front",
-            ]
+            header = ["", tables.metric_title(metric), "level", "seconds", "parameters", "on the front of"]
             caption = (
-                f"{bench.title}: accuracy in percent and cost, mean over seeds. Level with the best: the 95 % interval"
+                f"{bench.title}: accuracy in percent and cost, mean over seeds. Level (with the best): the 95 % interval"
                 " of the difference from the first row, over cases and seeds, holds zero."
             )
             shown.append(tables.myst_table(header, rows, caption, f"tbl-pareto-{bench.slug}"))

@@ -108,11 +108,16 @@ class Beside:
                 change = "" if np.isnan(answer.change) else f"{100 * answer.change:+.1f} %".replace("-", "−")
                 number = f"{self.sources.index(entry.source) + 1}"
                 rows.append([entry.paper, _what(entry, group), _value(entry), answer.ours, change, number])
-        header = ["", "what", "reported", "ours", "difference", "source"]
+        header, align = (
+            ["", "what", "reported", "ours", "difference", "source"],
+            [":--", ":--", "--:", ":--", "--:", "--:"],
+        )
+        if not any(row[4] for row in rows):  # nothing of this group measures the same thing twice
+            header, align, rows = header[:4] + header[5:], align[:4] + align[5:], [row[:4] + row[5:] for row in rows]
         caption = f"{group}: what is reported and what we have. Sources are numbered at the end of the page."
         table = tables.myst_table(header, rows, caption, f"tbl-reported-{group.lower()}")
-        words = "| :-- | :-- | --: | :-- | --: | --: |"
-        return tables.show(table.replace("| :-- | --: | --: | --: | --: | --: |", words, 1)) if rows else None
+        right = f"| :-- |{' --: |' * (len(header) - 1)}"  # these columns hold words
+        return tables.show(table.replace(right, f"| {' | '.join(align)} |", 1)) if rows else None
 
     def source_list(self) -> Markdown:
         """Returns the numbered sources."""
@@ -239,7 +244,7 @@ def _what(entry: Reported, group: str) -> str:
     kind = entry.artefact.partition(" (")[0]
     special = kind.removeprefix("dataset statistics").strip(", ") if group == "Data" else ""
     special = "" if kind == "attribute statistics" else special
-    special = entry.artefact if group in ("Headlines", ACCURACY) else special
+    special = entry.artefact.removeprefix("headline").strip() if group in ("Headlines", ACCURACY) else special
     where = "" if entry.dataset == "all" else f"{entry.dataset}: "
     who = "" if entry.model in ("-", entry.paper) else f", {entry.model}"
     return f"{where}{entry.metric}{who}" + (f"; {special}" if special else "")
