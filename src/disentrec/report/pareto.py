@@ -99,8 +99,8 @@ class Costs:
             ]  # fmt: skip
             header = ["", tables.metric_title(metric), "level", "seconds", "parameters", "on the front of"]
             caption = (
-                f"{bench.title}: accuracy in percent and cost, mean over seeds. Level (with the best): the 95 % interval"
-                " of the difference from the first row, over cases and seeds, holds zero."
+                f"{bench.title}: accuracy in percent and cost, mean over seeds. Level (with the best): the 95 %"
+                " interval of the difference from the first row, over cases and seeds, holds zero."
             )
             shown.append(tables.myst_table(header, rows, caption, f"tbl-pareto-{bench.slug}"))
         return tables.show(*shown)
