@@ -7,12 +7,13 @@ from IPython.display import Markdown
 
 from disentrec.report import tables
 from disentrec.report.chapter import Chapter, mean_sd
+from disentrec.study.papers import reported
 
-#: Rows of the artefact `calibration` that stand for rows of MMRec's published table.
-PUBLISHED = {"BPR": "bpr-mmrec", "LightGCN": "lightgcn-mmrec"}
+#: The artefact of reported.csv that holds MMRec's published table; which rows stand beside it says addrl.yaml.
+PUBLISHED = "calibration"
 
 
-def published_table(page: Chapter, dataset: str = "amazon-baby", reported: str = "Baby") -> Markdown:
+def published_table(page: Chapter, dataset: str = "amazon-baby") -> Markdown:
     """Returns MMRec's published figures beside the same rows of this page, with their difference and its error.
 
     The error is that of a difference between two draws of the split: sqrt 2 times the standard error over users.
@@ -20,11 +21,12 @@ def published_table(page: Chapter, dataset: str = "amazon-baby", reported: str =
     study = next((study for study, name in page.published() if name == dataset), None)
     results = {} if study is None else {row.row.id: row for row in study.result(page.artefact.id, dataset)}
     rows = []
-    for entry in page.paper.reported:
-        metric, _, name = entry.what.removesuffix(" in MMRec").partition(" of ")
-        if entry.dataset != reported or not entry.what.endswith(" in MMRec") or name not in PUBLISHED:
+    beside = page.paper.beside
+    for entry in reported():
+        metric, name = entry.metric, entry.model
+        if not entry.artefact.startswith(PUBLISHED) or beside["datasets"].get(entry.dataset) != dataset:
             continue
-        result = results.get(PUBLISHED[name])
+        result = results.get(beside["rows"].get(name))
         records = [record for record in result.records if record.finished] if result else []
         cells = [name, metric, tables.percent(entry.value)]
         if records:

@@ -14,8 +14,9 @@ from disentrec.data.bazaar import CAUSES, draw_title
 from disentrec.evaluation.metrics import per_case
 from disentrec.paths import GENERATED, RESULTS
 from disentrec.report.tables import CEILING_LABELS, NOT_RUN, dataset_title, myst_table, percent, show
-from disentrec.study import Store, load_paper
+from disentrec.study import Store
 from disentrec.study.cases import CEILINGS, known_cases, known_dataset
+from disentrec.study.papers import reported
 
 #: Titles whose pictures are shown in the book; the renderer draws just what they say.
 SHOWN = (
@@ -72,15 +73,14 @@ def user_statistics_table(names: Sequence[str], store: Path = RESULTS) -> Markdo
     return show(myst_table(header, rows, caption, "tbl-data-users"))
 
 
-def reported_table(papers: Sequence[str]) -> Markdown:
-    """Returns the figures of the papers' data that could be sourced, with their source."""
-    rows = [
-        [paper.id.upper(), entry.dataset, entry.what, f"{entry.value:,}", entry.source]
-        for paper in map(load_paper, papers)
-        for entry in paper.reported
-    ]
-    caption = "What the released code says of the papers' own data. These sets could not be had; ours differ."
-    return show(myst_table(["paper", "", "what", "reported", "source"], rows, caption, "tbl-data-reported"))
+def reported_note(page: str = "/book/chapters/reported.ipynb") -> Markdown:
+    """Returns how many figures of the papers' own data could be sourced, and where they stand beside ours."""
+    found = [entry for entry in reported() if entry.artefact.startswith("dataset statistics")]
+    sets = {(entry.paper, entry.dataset) for entry in found}
+    return show(
+        f"The papers' own data could not be had; ours differ. {len(found)} figures of {len(sets)} of their sets could"
+        f" be sourced: they stand beside ours, with all others, on a [page of their own]({page})."
+    )
 
 
 def causes_table(name: str, store: Path = RESULTS) -> Markdown:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -109,11 +110,15 @@ class Deviation:
 
 @dataclass(frozen=True)
 class Reported:
-    """A figure that the paper or its released code prints, with where it stands."""
+    """A figure that a paper, its released code or another study of it prints, with where it stands (reported.csv)."""
 
+    paper: str
+    artefact: str
     dataset: str
-    what: str
+    model: str
+    metric: str
     value: float
+    unit: str
     source: str
 
 
@@ -132,7 +137,8 @@ class Paper:
     budgets: Mapping[str, Budget] = field(default_factory=dict)
     artefacts: Mapping[str, Artefact] = field(default_factory=dict)
     deviations: tuple[Deviation, ...] = ()
-    reported: tuple[Reported, ...] = ()
+    #: What of ours stands beside a reported figure: "datasets", "rows" and "settings", their name -> ours.
+    beside: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def artefact(self, name: str) -> Artefact:
         """Returns an artefact by its id; an unknown one lists the valid ones."""
@@ -176,12 +182,35 @@ def load_paper(name: str) -> Paper:
         content = _merged(_read(PAPERS / f"{content.pop('extends')}.yaml"), content)
     content["claims"] = tuple(_make(Claim, entry, path) for entry in content["claims"])
     content["deviations"] = tuple(_make(Deviation, entry, path) for entry in content.get("deviations", ()))
-    content["reported"] = tuple(_make(Reported, entry, path) for entry in content.get("reported", ()))
     content["budgets"] = {
         key: _make(Budget, {"name": key, **entry}, path) for key, entry in content.get("budgets", {}).items()
     }
     content["artefacts"] = {key: _artefact(key, entry, path) for key, entry in content.get("artefacts", {}).items()}
     return _make(Paper, {"id": name, **content}, path)
+
+
+def reported(path: Path = PAPERS / "reported.csv") -> tuple[Reported, ...]:
+    """Returns every reported figure of a CSV file; papers go by the printed names of their models."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, restval=""))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DisentrecError(f"unreadable: {error}", where=path) from error
+    known = [load_paper(name).label(name) for name in paper_names()]
+    found = []
+    for line, row in enumerate(rows, start=2):
+        if None in row:
+            raise DisentrecError("more cells than columns", where=f"{path}, row {line}", how="Quote text with a comma")
+        entry = _make(Reported, row, path)
+        if entry.paper not in known:
+            raise unknown_name("paper", entry.paper, known, where=f"{path}, row {line}")
+        try:
+            found.append(replace(entry, value=float(entry.value)))
+        except ValueError as error:
+            raise DisentrecError(f"{entry.value!r} is no number", where=f"{path}, row {line}") from error
+        if not entry.source:
+            raise DisentrecError("a figure without a source", where=f"{path}, row {line}", how="Say where it stands")
+    return tuple(found)
 
 
 def _merged(base: Any, own: Any) -> Any:
