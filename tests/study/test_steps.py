@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_every_step_adds_one_group_to_the_row_before(paper):
     rows = load_paper(paper).artefact("waterfall").rows
     groups = [row.group for row in rows[1:]]
     assert groups == [group for group in GROUPS if group in groups]
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in pairwise(rows):
         assert row.against == before.id
         for name in ("settings", "protocol", "training", "without_features"):
             assert getattr(before, name).items() <= getattr(row, name).items()
@@ -66,7 +67,7 @@ def test_every_switch_of_the_released_row_belongs_to_a_group_or_to_its_settings(
     for name in ("settings", "protocol", "training"):
         named = {key for row in audit.rows if row.group and carried(row, released) for key in getattr(row, name)}
         left = {key for key in getattr(released, name) if key not in named} - {"name"}
-        # MMSBR: features trained along are part of the grid; IDSF: the decay is that of every configuration of its grid.
+        # Settings of the release: MMSBR's features trained along (part of its grid), the decay of IDSF's rate.
         assert left <= {"trainable_features", "decay"}
 
 
@@ -84,6 +85,12 @@ def test_the_settings_of_the_release_come_before_its_evaluation():
     rows = {row.id: row for row in load_paper("dimo").artefact("waterfall").rows}
     assert rows["training"].tuned and not rows["settings"].tuned
     assert not rows["settings"].protocol.get("select_on_test") and rows["released"].protocol["select_on_test"]
+
+
+def test_idsf_ends_with_its_decay_as_nothing_of_its_evaluation_is_a_run():
+    rows = load_paper("idsf").artefact("waterfall").rows
+    assert [row.group for row in rows[1:]] == ["model", "training", "settings"]
+    assert "decay" not in rows[2].training and rows[3].training["decay"] == 0.96
 
 
 def test_an_unknown_group_is_refused():

@@ -26,7 +26,8 @@ def waterfall(audit: Artefact, deviations: Sequence[Deviation]) -> Artefact:
     out: the two pseudo-texts of MMSBR, for one, cannot be had at once.
     """
     first, released = audit.row(audit.reference), audit.row(RELEASED)
-    groups = [group for group in GROUPS if _rows(audit, group) or (group == "settings" and not released.tuned)]
+    own = not released.tuned or any(_left(audit, released).values())
+    groups = [group for group in GROUPS if _rows(audit, group) or (group == "settings" and own)]
     rows = [first]
     for group in groups:
         switches = {row.id for row in _rows(audit, group) if carried(row, released)}
@@ -61,13 +62,20 @@ def _rows(audit: Artefact, group: str) -> list[Row]:
 def _added(audit: Artefact, group: str, before: Row, released: Row) -> dict[str, Any]:
     """Returns the fields of the row that a group adds to the row before it."""
     if group == "settings":
-        named = [row for row in audit.rows if row.group]
-        added = {name: _without(getattr(released, name), _keys(named, name)) for name in SWITCHES if name != "protocol"}
-        added |= {"tuned": released.tuned, "protocol": {}}
+        added = {**_left(audit, released), "tuned": released.tuned, "protocol": {}}
     else:
         rows = [row for row in _rows(audit, group) if carried(row, released)]
         added = {name: _only(getattr(released, name), _keys(rows, name)) for name in SWITCHES}
     return added | {name: {**getattr(before, name), **added[name]} for name in SWITCHES}
+
+
+def _left(audit: Artefact, released: Row) -> dict[str, dict[str, Any]]:
+    """Returns what the released row sets and no group names, its protocol apart."""
+    named = [row for row in audit.rows if row.group]
+    return {
+        name: {key: value for key, value in getattr(released, name).items() if key not in _keys(named, name)}
+        for name in ("settings", "training", "without_features")
+    }
 
 
 def _keys(rows: Iterable[Row], name: str) -> set[str]:
@@ -76,7 +84,3 @@ def _keys(rows: Iterable[Row], name: str) -> set[str]:
 
 def _only(values: Any, keys: set[str]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key in keys}
-
-
-def _without(values: Any, keys: set[str]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key not in keys}
