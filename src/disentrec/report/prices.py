@@ -98,10 +98,11 @@ def prices(study: Study, dataset: str) -> list[Price]:
             pair = (plan["row"], plan["against"])
             base = _mean(_results(study, plan["artefact"], dataset)[plan["against"]], metric)
             found.append((deviation, _change(study, plan["artefact"], dataset, pair, metric), base))
-    corrected = iter(holm(np.asarray([test.p_value for _, test, _ in found if test is not None])))
+    # What was not run yet counts among the looks, so that a verdict does not fade when the rest comes in.
+    corrected = holm(np.asarray([1.0 if test is None else test.p_value for _, test, _ in found]))
     return [
-        Price(paper, deviation, dataset, metric, test, float("nan") if test is None else float(next(corrected)), base)
-        for deviation, test, base in found
+        Price(paper, deviation, dataset, metric, test, float(p_holm), base)
+        for (deviation, test, base), p_holm in zip(found, corrected, strict=True)
     ]
 
 
