@@ -98,8 +98,7 @@ class PriceList:
             "what the released code does",
             "group",
             "data",
-            "Δ",
-            "95 % interval",
+            "Δ [95 % interval]",
             "Δ in %",
             "it",
             "verified by",
@@ -127,8 +126,7 @@ class PriceList:
             "",
             "data",
             "as described",
-            "Δ as released",
-            "95 % interval",
+            "Δ as released [95 % interval]",
             "Δ in %",
             "together they",
             "step by step",
@@ -224,12 +222,12 @@ def price_figure(measured: Sequence[tuple[Deviation, Sequence[Price]]]) -> Figur
 
 
 def _numbers(price: Price) -> list[str]:
-    """Returns change, interval and relative change as printed."""
+    """Returns change with its interval, and relative change, as printed."""
     if price.test is None:
-        return [NOT_RUN, "", ""]
+        return [NOT_RUN, ""]
     effect = tables.signed(price.test.effect)
     change = f"**{effect}**" if price.clear else effect
-    return [change, tables.interval(price.test.low, price.test.high), tables.signed(price.relative, 1)]
+    return [f"{change} {tables.interval(price.test.low, price.test.high)}", tables.signed(price.relative, 1)]
 
 
 def _label(price: Price, most: int = 44) -> str:
