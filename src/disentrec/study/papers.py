@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.paths import PAPERS
+from disentrec.study.steps import waterfall
 
 #: Files below papers/ that are not papers: the data sets, and what the papers of one task share.
 SHARED = ("datasets", "sessions", "users")
@@ -105,7 +108,13 @@ class Deviation:
     switch: str | None
     group: str
     verified: str
+    #: Why it carries no number, where it has no switch; else what a reader should know of that number.
     note: str = ""
+    #: It lets the test part speak in training or selection.
+    sees_test: bool = False
+    #: Where its number comes from, when that is not the audit's row of its switch: {"metric"}, the same runs read by
+    #: another metric, or {"artefact", "row", "against"}.
+    measured: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -152,6 +161,12 @@ class Paper:
             raise unknown_name("budget", name, self.budgets, where=f"paper {self.id}")
         return self.budgets[name]
 
+    def url(self, deviation: Deviation) -> str:
+        """Returns the public address of a deviation: file and first line at the commit that was read."""
+        line = re.match(r"\d+", str(deviation.lines))
+        address = f"{self.repository}/blob/{self.commit}/{quote(deviation.file)}"
+        return address + (f"#L{line[0]}" if line else "")
+
     def grid(self, model: str) -> list[dict[str, Any]]:
         """Returns the configurations a model is tuned over, the first ones first."""
         return [dict(entry) for entry in self.models.get(model, {}).get("grid", [{}])]
@@ -181,11 +196,14 @@ def load_paper(name: str) -> Paper:
     if "extends" in content:
         content = _merged(_read(PAPERS / f"{content.pop('extends')}.yaml"), content)
     content["claims"] = tuple(_make(Claim, entry, path) for entry in content["claims"])
-    content["deviations"] = tuple(_make(Deviation, entry, path) for entry in content.get("deviations", ()))
+    found = [_make(Deviation, entry, path) for entry in content.get("deviations", ())]
+    content["deviations"] = tuple(sorted(found, key=lambda deviation: int(re.sub(r"\D", "", deviation.id))))
     content["budgets"] = {
         key: _make(Budget, {"name": key, **entry}, path) for key, entry in content.get("budgets", {}).items()
     }
     content["artefacts"] = {key: _artefact(key, entry, path) for key, entry in content.get("artefacts", {}).items()}
+    if "audit" in content["artefacts"]:
+        content["artefacts"]["waterfall"] = waterfall(content["artefacts"]["audit"], content["deviations"])
     return _make(Paper, {"id": name, **content}, path)
 
 
