@@ -34,7 +34,7 @@ class Row:
     needs_features: bool = False
     #: Only on data sets that bring all of these: text, image, price, pictures (images themselves).
     needs: tuple[str, ...] = ()
-    analyse: bool = False
+    analyse: bool | str = False
     #: The row this one is compared with; the artefact's reference where none is named.
     against: str | None = None
     #: The same on data sets without item features, where it differs.
