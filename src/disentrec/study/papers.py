@@ -15,7 +15,8 @@ from disentrec.paths import PAPERS
 
 #: Files below papers/ that are not papers: the data sets, and what the papers of one task share.
 SHARED = ("datasets", "sessions", "users")
-ORDER = ("dimo", "mmsbr", "addrl", "idsf")
+#: The papers in the order of the book, then our own questions to all of them.
+ORDER = ("dimo", "mmsbr", "addrl", "idsf", "truth-sessions", "truth-users")
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,11 @@ class Paper:
     deviations: tuple[Deviation, ...] = ()
     reported: tuple[Reported, ...] = ()
 
+    @property
+    def of_users(self) -> bool:
+        """Whether its models know users, not sessions."""
+        return self.task.startswith("user")
+
     def artefact(self, name: str) -> Artefact:
         """Returns an artefact by its id; an unknown one lists the valid ones."""
         if name not in self.artefacts:
@@ -178,8 +184,8 @@ def load_paper(name: str) -> Paper:
     content["deviations"] = tuple(_make(Deviation, entry, path) for entry in content.get("deviations", ()))
     content["reported"] = tuple(_make(Reported, entry, path) for entry in content.get("reported", ()))
     content["budgets"] = {
-        key: _make(Budget, {"name": key, **entry}, path) for key, entry in content.get("budgets", {}).items()
-    }
+        key: _make(Budget, {"name": key, **entry}, path) for key, entry in content.get("budgets", {}).items() if entry
+    }  # a budget without content is one that the paper does not take over
     content["artefacts"] = {key: _artefact(key, entry, path) for key, entry in content.get("artefacts", {}).items()}
     return _make(Paper, {"id": name, **content}, path)
 
