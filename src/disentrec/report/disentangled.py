@@ -49,9 +49,9 @@ def ladder(pages: Sequence[Chapter], question: str = "id") -> Markdown:
     if not panels:
         return tables.show(f"{tables.NOT_RUN.capitalize()}.")
     caption = (
-        f"Does a model know which choices were {WHAT[question]}? AUC of what one part adds to the chosen item's score less"
-        " what the other adds, in standard deviations, against the true cause of every test choice on Bazaar. Dot: mean"
-        " over seeds; bar: smallest to largest."
+        f"Does a model know which choices were {WHAT[question]}? AUC of what one part adds to the chosen item's score"
+        " less what the other adds, in standard deviations, against the true cause of every test choice on Bazaar. Dot:"
+        " mean over seeds; bar: smallest to largest."
     )
     alt = f"Dot plot of AUC from chance, 0.5, to Bayes' rule. {'; '.join(said)}."
     return tables.show(
@@ -107,10 +107,10 @@ def causes_table(pages: Sequence[Chapter]) -> Markdown:
                 rows.append([f"*Bayes' rule, {TASKS[page.paper.of_users].lower()}*", *bayes, "", ""])
         rows.append(["*a constant*", "0.50", "0.00", "0.00", "0.00", ""])
         caption = (
-            f"Which test choices were {WHAT[question]}? Skill: share of a constant's Brier score saved by probabilities"
-            " fitted to the effect on other cases. ECE: calibration error of the effect at its word. Informedness: recall"
-            " less false alarms of its sign. Agreement: Spearman's correlation of the effects of two seeds. Mean ± sd over"
-            " seeds."
+            f"Which test choices were {WHAT[question]}? Skill: share of a constant's Brier score saved by"
+            " probabilities fitted to the effect on other cases. ECE: calibration error of the effect at its word."
+            " Informedness: recall less false alarms of its sign. Agreement: Spearman's correlation of the effects of"
+            " two seeds. Mean ± sd over seeds."
         )
         header = ["", "AUC", "skill", "ECE", "informedness", "agreement of seeds"]
         shown.append(tables.myst_table(header, rows, caption, f"tbl-truth-causes-{question}"))
@@ -129,9 +129,8 @@ def factors_figure(pages: Sequence[Chapter], question: str = "id", kind: str = "
     if not names:
         return tables.show(f"{tables.NOT_RUN.capitalize()}.")
     caption = (
-        f"What a {kind} probe reads off the item rows of every part on Bazaar: 0 is as good as naming the commonest value,"
-        " 1 is always right. Where what goes together is independent of looks, an ID part that is one should stay pale but"
-        " for popularity, and the other should not."
+        f"What a {kind} probe reads off the item rows of every part on Bazaar: 0 is as good as naming the commonest"
+        " value, 1 is always right. What goes together is independent of looks here, so a pure ID part would stay pale."
     )
     alt = "Heat map of probes. " + "; ".join(
         f"{name}: " + ", ".join(f"{factor} {value:.2f}" for factor, value in zip(FACTORS, cells, strict=True))
@@ -172,9 +171,9 @@ def parts_table(pages: Sequence[Chapter]) -> Markdown:
         "CKA over seeds",
     ]
     caption = (
-        "The two parts of a model on Bazaar. D, C, MIG and SAP: 1 if every factor is in one part that holds no other. CKA"
-        " between the parts: 0 unrelated, 1 the same; HSIC p: the largest over seeds of a permutation test that they are"
-        " independent. CKA over seeds: is a part the same thing when trained again? Mean ± sd over seeds."
+        "The two parts of a model on Bazaar. D, C, MIG and SAP: 1 if every factor is in one part that holds no other."
+        " CKA between the parts: 0 unrelated, 1 the same; HSIC p: the largest over seeds of a permutation test that"
+        " they are independent. CKA over seeds: is a part the same thing when trained again? Mean ± sd over seeds."
     )
     return tables.show(tables.myst_table(header, rows, caption, "tbl-truth-parts"))
 
