@@ -78,7 +78,7 @@ def probe(X: np.ndarray, labels: np.ndarray, *, seed: int = 0, folds: int = 5, k
     if len(np.unique(labels)) < 2:
         return 0.0
     majority = np.unique(labels, return_counts=True)[1].max() / len(labels)
-    model = _kernel(X.shape[1], seed) if kernel else _linear()
+    model = _kernel(X, seed) if kernel else _linear()
     scores = cross_val_score(model, X, labels, cv=StratifiedKFold(folds, shuffle=True, random_state=seed))
     return float((scores.mean() - majority) / (1 - majority))
 
@@ -153,8 +153,10 @@ def _linear():
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
 
 
-def _kernel(dim: int, seed: int):
-    features = Nystroem(gamma=1 / (2 * dim), n_components=LANDMARKS, random_state=seed)
+def _kernel(X: np.ndarray, seed: int):
+    # A fold is fitted on more than half of the cases, and no more landmarks than cases can be drawn.
+    landmarks = min(LANDMARKS, len(X) // 2)
+    features = Nystroem(gamma=1 / (2 * X.shape[1]), n_components=landmarks, random_state=seed)
     return make_pipeline(StandardScaler(), features, RidgeClassifier())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import expit
+from scipy.stats import rankdata
 from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
@@ -104,8 +105,7 @@ def auc_difference(
     rng = np.random.default_rng(seed)
 
     def gap(cases: np.ndarray, one: np.ndarray, two: np.ndarray) -> float:
-        means = [np.mean([roc_auc_score(truth[cases], row[cases]) for row in rows]) for rows in (one, two)]
-        return float(means[0] - means[1])
+        return float(_aucs(one[:, cases], truth[cases]).mean() - _aucs(two[:, cases], truth[cases]).mean())
 
     draws = []
     for _ in range(reps):
@@ -114,3 +114,9 @@ def auc_difference(
         draws.append(gap(cases, *rows))
     low, high = np.quantile(draws, [0.025, 0.975])
     return gap(np.arange(len(truth)), effects, others), float(low), float(high)
+
+
+def _aucs(effects: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Returns the AUC of every row from its ranks, (rows,): hundreds of draws take a second."""
+    yes, no = truth.sum(), (~truth).sum()
+    return (rankdata(effects, axis=1)[:, truth].sum(1) - yes * (yes + 1) / 2) / (yes * no)

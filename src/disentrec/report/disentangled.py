@@ -21,6 +21,7 @@ from disentrec.study.papers import Row
 TASKS = {False: "Sessions: next item", True: "Users: top-N"}
 NONE = "has none"
 WHAT = {"id": "made by ID, not by modality", "price": "made for the price, not for looks"}
+TOLD = {"id": "choices by ID from those by modality", "price": "choices for the price from those for looks"}
 #: What is read off parts, in the order of the table.
 FACTORS = ("category", "brand", "colour", "pattern", "material", "price", "popularity")
 MARKS = {"id": "ID", "modality": "content", "price": "price", "looks": "the rest"}
@@ -104,7 +105,7 @@ def causes_table(pages: Sequence[Chapter]) -> Markdown:
                 best = [_values(records, f"{question}_bayes_{name}") for name in names[:3]]
                 bayes = [f"{np.mean(one):.2f}" for one in best] if all(best) else bayes
             if bayes:
-                rows.append([f"*Bayes' rule, {TASKS[page.paper.of_users].lower()}*", *bayes, "", ""])
+                rows.append([f"*Bayes' rule, {'users' if page.paper.of_users else 'sessions'}*", *bayes, "", ""])
         rows.append(["*a constant*", "0.50", "0.00", "0.00", "0.00", ""])
         caption = (
             f"Which test choices were {WHAT[question]}? Skill: share of a constant's Brier score saved by"
@@ -199,7 +200,7 @@ def sentences(pages: Sequence[Chapter]) -> Markdown:
                 best = np.mean(_values(records, f"{question}_bayes_auc"))
                 way = (np.mean(values) - 0.5) / (best - 0.5)
                 text = (
-                    f"- {row.label} tells choices {WHAT[question]} with an AUC of {np.mean(values):.2f}:"
+                    f"- {row.label} tells {TOLD[question]} with an AUC of {np.mean(values):.2f}:"
                     f" {100 * way:.0f} % of the way from chance to Bayes' rule ({best:.2f})"
                 ).replace(" -", " −")
                 if name != page.artefact.reference and _values(of_control, f"{question}_auc"):
@@ -219,7 +220,7 @@ def _against(records: list[RunRecord], others: list[RunRecord], question: str, l
 def _rows(page: Chapter) -> Iterator[tuple[str, Row, list[RunRecord]]]:
     """Yields data set, row and its analysed records of the first data set, in the order of the paper's YAML."""
     for study in page.studies.values():
-        for dataset in study.datasets(page.artefact)[:1]:
+        for dataset in (page.only or study.datasets(page.artefact))[:1]:
             for row in study.rows(page.artefact, dataset):
                 yield dataset, row, analysed(study, page.artefact.id, row.id, dataset)
 

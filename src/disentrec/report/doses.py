@@ -54,7 +54,7 @@ def content(page: Chapter) -> Markdown:
     for kind, suffixes in (("wrong", WRONG), ("missing", MISSING)):
         lines = of_rows(page, suffixes, "id_auc", truth=("Bayes' rule", "id_bayes_auc"))
         caption = (
-            f"Identification of the cause where the text and image of a growing share of items are {kind}; the choices stay"
+            f"Identification of the cause where text and image of a growing share of items are {kind}; the choices stay"
             " the same. .5 is chance, mean over seeds."
         )
         xlabel = f"items whose content is {kind}, percent"
@@ -139,7 +139,7 @@ def _drawn(lines: Lines, doses: Mapping[int, str], name: str, xlabel: str, ylabe
     """Returns the figure over the doses that every model was run at; a sentence while these are fewer than two."""
     known = np.isfinite([values for _, values in lines.values()]).all(0)
     if known.sum() < 2:
-        return tables.show(f"{xlabel.capitalize()}: {tables.NOT_RUN}.")
+        return tables.show(f"{xlabel[0].upper()}{xlabel[1:]}: {tables.NOT_RUN}.")
     groups = [f"{dose}" for dose, there in zip(doses, known, strict=True) if there]
     kept = {
         label: (model, [value for value, there in zip(values, known, strict=True) if there])
