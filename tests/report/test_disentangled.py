@@ -91,7 +91,7 @@ def test_the_page_says_what_the_records_hold(tmp_path, folder):
     ran(tmp_path, "truth-users", "causes", {"vbpr": 1.0, "idsf": 1.0})
     found = pages(tmp_path)
     said = disentangled.sentences(found).data
-    assert "Two towers (control) tells choices by ID from those by modality with an AUC of 0.00: −100 %" in said
+    assert "Two towers (control) tells choices by ID from those by modality with an AUC of 0.00: below chance" in said
     assert "100 % of the way from chance to Bayes' rule (1.00); more than Two towers (control) (+1.00" in said
     assert "MMSBR has no part that stands for the ID" in said and "DIMO without its losses: not yet run" in said
     assert "IDSF tells" in said and "not clearly other than VBPR (control) (+0.00" in said

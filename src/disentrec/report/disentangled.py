@@ -25,6 +25,8 @@ TOLD = {"id": "choices by ID from those by modality", "price": "choices for the 
 #: What is read off parts, in the order of the table.
 FACTORS = ("category", "brand", "colour", "pattern", "material", "price", "popularity")
 MARKS = {"id": "ID", "modality": "content", "price": "price", "looks": "the rest"}
+#: What stands for the ID where it is called otherwise.
+OWN = {("idsf", "id"): "structure"}
 
 
 def together(*parts: Markdown | None) -> Markdown | None:
@@ -125,7 +127,7 @@ def factors_figure(pages: Sequence[Chapter], question: str = "id", kind: str = "
         for side in QUESTIONS[question]:
             cells = [_values(records, f"{kind}_{side}_{factor}") for factor in FACTORS]
             if all(cells):
-                names.append(f"{row.label}: {MARKS[side]}")
+                names.append(f"{row.label}: {_mark(row, side)}")
                 values.append([max(float(np.mean(cell)), 0.0) for cell in cells])
     if not names:
         return tables.show(f"{tables.NOT_RUN.capitalize()}.")
@@ -156,7 +158,7 @@ def parts_table(pages: Sequence[Chapter]) -> Markdown:
             kept = " / ".join(
                 f"{same:.2f}" if same is not None else "–" for same in (_stability(records, s) for s in sides)
             )
-            label = f"{row.label}: {MARKS[sides[0]]} / {MARKS[sides[1]]}"
+            label = f"{row.label}: {_mark(row, sides[0])} / {_mark(row, sides[1])}"
             rows.append([label, f"{np.mean(one):.2f} / {np.mean(two):.2f}", *cells, tables.p_value(p), kept])
     if not rows:
         return tables.show(f"{tables.NOT_RUN.capitalize()}.")
@@ -199,10 +201,9 @@ def sentences(pages: Sequence[Chapter]) -> Markdown:
                     continue
                 best = np.mean(_values(records, f"{question}_bayes_auc"))
                 way = (np.mean(values) - 0.5) / (best - 0.5)
-                text = (
-                    f"- {row.label} tells {TOLD[question]} with an AUC of {np.mean(values):.2f}:"
-                    f" {100 * way:.0f} % of the way from chance to Bayes' rule ({best:.2f})"
-                ).replace(" -", " −")
+                place = f"{100 * way:.0f} % of the way from chance to" if way >= 0 else "below chance, far from"
+                text = f"- {row.label} tells {TOLD[question]} with an AUC of {np.mean(values):.2f}: {place} Bayes' rule"
+                text += f" ({best:.2f})"
                 if name != page.artefact.reference and _values(of_control, f"{question}_auc"):
                     text += f"; {_against(records, of_control, question, control.label)}"
                 lines.append(f"{text}.")
@@ -215,6 +216,10 @@ def _against(records: list[RunRecord], others: list[RunRecord], question: str, l
     gap, low, high = auc_difference(np.stack([e[0] for e in effects]), np.stack([o[0] for o in others]), truth)
     word = "more than" if low > 0 else "less than" if high < 0 else "not clearly other than"
     return f"{word} {label} ({gap:+.2f}, 95 % interval {low:+.2f} to {high:+.2f})".replace("-", "−")
+
+
+def _mark(row: Row, side: str) -> str:
+    return OWN.get((row.model, side), MARKS[side])
 
 
 def _rows(page: Chapter) -> Iterator[tuple[str, Row, list[RunRecord]]]:

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from disentrec.report.figures import COLOURS, INK, MUTED, RED, STYLE, figure
+from disentrec.report.figures import COLOURS, DASHES, INK, MUTED, RED, STYLE, figure
 
 #: A row of a panel: label, model, and its AUC over seeds, empty where the model has no such parts or was not run.
 Dot = tuple[str, str, Sequence[float], str]
@@ -20,6 +20,7 @@ def ladder_figure(panels: Mapping[str, tuple[Sequence[Dot], float]]) -> Figure:
     panels: title -> rows (label, model, AUC per seed, what is said instead of a dot), and the AUC of Bayes' rule.
     """
     sizes = [len(rows) + 0.6 for rows, _ in panels.values()]
+    least = min((value for rows, _ in panels.values() for _, _, values, _ in rows for value in values), default=0.5)
     drawing, _ = figure(height=1.1 + 0.42 * sum(sizes))
     with mpl.rc_context(STYLE):
         drawing.clear()
@@ -39,7 +40,9 @@ def ladder_figure(panels: Mapping[str, tuple[Sequence[Dot], float]]) -> Figure:
                 colour, mean = COLOURS.get(model, INK), np.mean(values)
                 axis.plot([0.5, mean], [place, place], color=colour, lw=1.4, alpha=0.35)
                 axis.plot([min(values), max(values)], [place] * 2, color=colour, lw=5, alpha=0.3)
-                axis.plot(mean, place, "o", color=colour, ms=7)
+                # A variant of a model has its colour, and a hollow dot.
+                again = model in [other for _, other, *_ in rows[: len(rows) - 1 - place]]
+                axis.plot(mean, place, "o", color=colour, mfc="white" if again else colour, ms=7)
                 right = mean >= 0.5
                 axis.annotate(
                     f"{mean:.2f}", (max(values) if right else min(values), place), (8 if right else -8, 0),
@@ -48,7 +51,7 @@ def ladder_figure(panels: Mapping[str, tuple[Sequence[Dot], float]]) -> Figure:
             axis.set_yticks(range(len(rows)), [label for label, *_ in reversed(rows)])
             axis.set_ylim(-0.6, len(rows) - 0.4)
             axis.set_title(title, pad=16)
-            axis.set_xlim(0.38, 1.04)
+            axis.set_xlim(min(0.4, least - 0.08), 1.04)
         axes[-1].set_xlabel("AUC of the model's effect against the true cause")
     return drawing
 
@@ -64,10 +67,12 @@ def reliability_figure(panels: Mapping[str, Sequence[tuple[str, str, np.ndarray,
             axis.grid(True, axis="both")
             axis.plot([0, 1], [0, 1], color=MUTED, lw=1.2, ls=(0, (4, 2)))
             for number, (label, model, said, happens) in enumerate(lines):
-                colour = RED if model == "bayes" else COLOURS.get(model, INK)
-                marker = "osD^v"[number % 5]
-                width, size = (1.2, 2.5) if model == "bayes" else (1.8, 4)
-                axis.plot(said, happens, marker, ls="-", lw=width, ms=size, color=colour, label=label)
+                dash = DASHES[[other for _, other, *_ in lines[:number]].count(model) % len(DASHES)]
+                width, size = (1, 2) if model == "bayes" else (1.8, 4)
+                axis.plot(
+                    said, happens, "osD^v"[number % 5], ls=dash, lw=width, ms=size, color=COLOURS.get(model, INK),
+                    label=label,
+                )  # fmt: skip
             axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
             axis.set_title(title)
             axis.set_xlabel("says: made by ID")
