@@ -29,8 +29,16 @@ def record(study, spec, auc: float | None, **measures):
     arrays, known = {}, {"parts": 0.0}
     if auc is not None:
         known = {"id_auc": auc, "id_bayes_auc": 1.0, "id_skill": 0.5, "id_ece": 0.1, "id_informedness": 2 * auc - 1}
-        known |= {"id_bayes_skill": 1.0, "id_bayes_ece": 0.0, "id_cka": 0.0, "id_hsic_p": 0.5, **measures}
+        known |= {
+            "id_ideal_auc": 0.99,
+            "id_bayes_skill": 1.0,
+            "id_bayes_ece": 0.0,
+            "id_cka": 0.0,
+            "id_hsic_p": 0.5,
+            **measures,
+        }
         known |= dict.fromkeys(("id_mig", "id_sap", "id_dci_disentanglement", "id_dci_completeness"), 0.25)
+        known |= {"id_ideal_skill": 0.9, "id_ideal_ece": 0.1, "id_ideal_informedness": 0.8}
         known |= {"goes_with_id": 0.75, "goes_with_modality": 0.5}
         known |= {f"linear_{side}_{name}": 0.5 for side in ("id", "modality") for name in disentangled.FACTORS}
         effect = np.where(TRUTH == 1, 1.0, -1.0) * (1 if auc > 0.5 else -1)
@@ -99,7 +107,7 @@ def test_the_page_says_what_the_records_hold(tmp_path, folder):
     assert "MMSBR has none" in drawn and "AD-DRL not yet run" in drawn and (folder / "truth-ladder-id.svg").exists()
     table = disentangled.causes_table(found).data
     assert "| DIMO | 1.00 ± 0.00 | 0.50 ± 0.00 | 0.10 ± 0.00 | 1.00 ± 0.00 | 1.00 |" in table
-    assert "| MMSBR | has none |" in table
+    assert "| MMSBR | has none |" in table and "| *Perfect parts, users* | 0.99 | 0.90 | 0.10 | 0.80 |  |" in table
     assert "| DIMO: ID / content | 0.75 / 0.50 |" in disentangled.parts_table(found).data
     assert "| .500 | 1.00 / 1.00 |" in disentangled.parts_table(found).data
     assert "from 0.00 to 1.00" in disentangled.reliability_curves(found).data

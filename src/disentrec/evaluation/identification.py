@@ -19,7 +19,12 @@ FOLDS = 5
 def standardised(scores: np.ndarray) -> np.ndarray:
     """Returns scores in standard deviations of their row, so that two parts of unequal scale compare."""
     spread = scores.std(1, keepdims=True)
-    return (scores - scores.mean(1, keepdims=True)) / np.maximum(spread, 1e-8)
+    return centred(scores) / np.maximum(spread, 1e-8)
+
+
+def centred(scores: np.ndarray) -> np.ndarray:
+    """Returns scores above the mean of their row: what a part adds to an item beyond what it adds to all."""
+    return scores - scores.mean(1, keepdims=True)
 
 
 def identification(effect: np.ndarray, truth: np.ndarray, bayes: np.ndarray | None = None) -> dict[str, float]:

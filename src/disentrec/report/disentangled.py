@@ -53,8 +53,8 @@ def ladder(pages: Sequence[Chapter], question: str = "id") -> Markdown:
         return tables.show(f"{tables.NOT_RUN.capitalize()}.")
     caption = (
         f"Does a model know which choices were {WHAT[question]}? AUC of what one part adds to the chosen item's score"
-        " less what the other adds, in standard deviations, against the true cause of every test choice on Bazaar. Dot:"
-        " mean over seeds; bar: smallest to largest."
+        " less what the other adds, against the true cause of every test choice on Bazaar. Dot: mean over seeds; bar:"
+        " smallest to largest."
     )
     alt = f"Dot plot of AUC from chance, 0.5, to Bayes' rule. {'; '.join(said)}."
     return tables.show(
@@ -95,7 +95,7 @@ def causes_table(pages: Sequence[Chapter]) -> Markdown:
     for question in QUESTIONS:
         rows = []
         for page in pages:
-            bayes: list[str] = []
+            bayes, ideal = [], []
             for _, row, records in _rows(page):
                 names = ("auc", "skill", "ece", "informedness")
                 values = [_values(records, f"{question}_{name}") for name in names]
@@ -106,14 +106,20 @@ def causes_table(pages: Sequence[Chapter]) -> Markdown:
                 rows.append([row.label, *(_cell(one, records) for one in [*values, agree])])
                 best = [_values(records, f"{question}_bayes_{name}") for name in names[:3]]
                 bayes = [f"{np.mean(one):.2f}" for one in best] if all(best) else bayes
+                perfect = [_values(records, f"{question}_ideal_{name}") for name in names]
+                ideal = [f"{np.mean(one):.2f}" for one in perfect] if all(perfect) else ideal
+            task = "users" if page.paper.of_users else "sessions"
+            if ideal:
+                rows.append([f"*Perfect parts, {task}*", *ideal, ""])
             if bayes:
-                rows.append([f"*Bayes' rule, {'users' if page.paper.of_users else 'sessions'}*", *bayes, "", ""])
+                rows.append([f"*Bayes' rule, {task}*", *bayes, "", ""])
         rows.append(["*a constant*", "0.50", "0.00", "0.00", "0.00", ""])
         caption = (
             f"Which test choices were {WHAT[question]}? Skill: share of a constant's Brier score saved by"
             " probabilities fitted to the effect on other cases. ECE: calibration error of the effect at its word."
             " Informedness: recall less false alarms of its sign. Agreement: Spearman's correlation of the effects of"
-            " two seeds. Mean ± sd over seeds."
+            " two seeds. Perfect parts: the same measures of parts that are the causes themselves. Mean ± sd over"
+            " seeds."
         )
         header = ["", "AUC", "skill", "ECE", "informedness", "agreement of seeds"]
         shown.append(tables.myst_table(header, rows, caption, f"tbl-truth-causes-{question}"))
@@ -238,7 +244,7 @@ def _values(records: Sequence[RunRecord], measure: str) -> list[float]:
 def _cell(values: Sequence[float], records: Sequence[RunRecord]) -> str:
     if not records:
         return tables.NOT_RUN
-    return mean_sd(values, 2).replace("-", "−") if len(values) else "–"
+    return mean_sd(values, 2).replace("-0.00", "0.00").replace("-", "−") if len(values) else "–"
 
 
 def _cases(record: RunRecord, question: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -82,17 +82,21 @@ class UserOracle:
         """Returns the cause of every pair's first choice, (pairs,) int into CAUSES; never a repeat."""
         return self.truth.cause[self.first_choices(pairs)].astype(np.int64)
 
+    def known(self, split: TopNSplit) -> tuple[np.ndarray, np.ndarray]:
+        """Returns P(k | the user's training sessions), (users, types), and the `early_causes` of what is held out."""
+        until, start = self._times(split)
+        late = self.truth.in_test[self.time >= start].mean()
+        shares = [(1 - late, False), (late, True)]
+        by_cause = sum(share * early_causes(self.truth.world, in_test) for share, in_test in shares if share > 0)
+        return self.type_posterior(until), by_cause
+
     def causes(self, split: TopNSplit, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
         """Returns P(cause | user, item), (pairs, 3), and P(price argues more than looks | user, item, modality).
 
         What the user's training sessions say of the type, and the exact causes of early choices: of later ones, the
         session that a model of users does not see would tell more.
         """
-        until, start = self._times(split)
-        types = self.type_posterior(until)
-        late = self.truth.in_test[self.time >= start].mean()
-        shares = [(1 - late, False), (late, True)]
-        by_cause = sum(share * early_causes(self.truth.world, in_test) for share, in_test in shares if share > 0)
+        types, by_cause = self.known(split)
         weights = types[pairs.users, None] * by_cause[:, :, pairs.items].transpose(2, 0, 1)  # (pairs, 3, types)
         priced = self.truth.price_types()[:, pairs.items].T
         found, modality = weights.sum(2), weights[:, 1]

@@ -5,14 +5,12 @@ Nothing here is the paper's own measure of itself: causes and factors are the ge
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
-from disentrec.data.bazaar import CAUSES, Oracle, Truth, UserOracle, read_truth
+from disentrec.data.bazaar import Truth, read_truth
 from disentrec.data.bazaar.shop import ATTRIBUTES
 from disentrec.data.interactions import Pairs, TopNSplit
 from disentrec.data.schema import Dataset
@@ -20,13 +18,13 @@ from disentrec.data.sessions import SessionCases, SessionSplit, batches
 from disentrec.errors import DisentrecError
 from disentrec.evaluation.disentanglement import hsic_test, linear_cka, probe
 from disentrec.evaluation.factors import chunk_factors
-from disentrec.evaluation.identification import identification, standardised
+from disentrec.evaluation.identification import identification
 from disentrec.evaluation.semantics import unit_rows
 from disentrec.models.base import SessionModel, TopNModel
+from disentrec.study.analysis.answers import lifts, session_answers, user_answers
 from disentrec.study.analysis.base import SAMPLE, Analysis
 from disentrec.study.analysis.parts import QUESTIONS, Parts, parts_of
 
-ID, MODALITY = CAUSES.index("id"), CAUSES.index("modality")
 #: Users scored at a time: AD-DRL's attention is a number per user, item, modality and chunk.
 USERS = 32
 #: Levels of price and popularity among the factors.
@@ -35,18 +33,12 @@ LEVELS = 4
 KEPT, COORDINATES = 200, 16
 
 
-class Answer(NamedTuple):
-    """What is true of a question in every test case, and the best possible guess."""
-
-    truth: np.ndarray  # (cases,) int8: 1 yes, 0 no, -1 neither
-    bayes: np.ndarray  # (cases,) probability of yes, given yes or no
-
-
 @torch.no_grad()
 def analyse_truth(model: SessionModel | TopNModel, dataset: Dataset, split: SessionSplit | TopNSplit) -> Analysis:
     """Returns what the parts of a model know of causes and factors; nothing of a model without parts.
 
-    Measures: `<question>_*` of `identification` for every question that the parts answer; `linear_<part>_<factor>`
+    Measures: `<question>_*` of `identification` for every question that the parts answer, `<question>_ideal_*` the same
+    of parts that are the causes themselves; `linear_<part>_<factor>`
     and `kernel_<part>_<factor>`, probes; `goes_with_<part>`, see there; `<question>_sap`, `_mig`, `_dci_*` and
     `_informativeness` of `chunk_factors`, `<question>_cka`, `_hsic` and `_hsic_p` of both its parts.
 
@@ -69,6 +61,9 @@ def analyse_truth(model: SessionModel | TopNModel, dataset: Dataset, split: Sess
         answer = asked[name]
         rows = answer.truth >= 0
         found = identification(effect[rows], answer.truth[rows] == 1, answer.bayes[rows])
+        # The same measure of parts that are the causes: what keeps a model from this is not the measure.
+        ideal = identification(answer.ideal[rows], answer.truth[rows] == 1)
+        found |= {f"ideal_{key}": ideal[key] for key in ("auc", "skill", "ece", "informedness") if key in ideal}
         measures |= {f"{name}_{key}": value for key, value in found.items()}
         arrays |= {
             f"{name}_effect": effect.astype(np.float32),
@@ -84,41 +79,14 @@ def analyse_truth(model: SessionModel | TopNModel, dataset: Dataset, split: Sess
 # ------------------------------------------------------------------ choices
 
 
-def session_answers(truth: Truth, test: SessionCases) -> dict[str, Answer]:
-    """Returns the questions' answers for the target of every test session."""
-    oracle = Oracle(truth)
-    posterior = oracle.cause_posterior(test)
-    types = truth.session_type[test.session]
-    return _answers(truth, oracle.true_causes(test), types, test.target, posterior, oracle.price_decides(test))
-
-
-def user_answers(truth: Truth, dataset: Dataset, split: TopNSplit) -> dict[str, Answer]:
-    """Returns the questions' answers for every test pair; Bayes' rule knows the user's history, as a model does."""
-    oracle, test = UserOracle(truth, dataset), split.test
-    posterior, price = oracle.causes(split, test)
-    return _answers(truth, oracle.true_causes(test), oracle.types[test.users], test.items, posterior, price)
-
-
-def _answers(truth: Truth, causes, types, items, posterior, price) -> dict[str, Answer]:
-    decided, looked = np.isin(causes, (ID, MODALITY)), causes == MODALITY
-    best = posterior[:, ID] / np.maximum(posterior[:, ID] + posterior[:, MODALITY], 1e-12)
-    by_price = truth.price_types()[types, items]
-    return {
-        "id": Answer(np.where(decided, causes == ID, -1).astype(np.int8), best),
-        "price": Answer(np.where(looked, by_price, -1).astype(np.int8), price),
-    }
-
-
 def session_effects(parts: Parts, test: SessionCases) -> dict[str, np.ndarray]:
-    """Returns, per question, what the side that says yes adds to the target less what the other adds, (cases,).
-
-    In standard deviations of each part over the items: an effect is how far a part lifts the target out of its own.
-    """
+    """Returns, per question, how far the side that says yes lifts the target less how far the other does, (cases,)."""
     found: dict[str, list[np.ndarray]] = {name: [] for name in parts.questions()}
     for batch in batches(test, 512):
+        rows = np.arange(len(batch.target)), batch.target.numpy()
         scores = parts.scores(batch)
         for name, values in found.items():
-            values.append(_effect(scores, name)[np.arange(len(batch.target)), batch.target.numpy()])
+            values.append(lifts(name, *_sides(scores, name), rows))
     return {name: np.concatenate(values) for name, values in found.items()}
 
 
@@ -128,16 +96,16 @@ def user_effects(parts: Parts, test: Pairs) -> dict[str, np.ndarray]:
     found = {name: np.empty(len(test)) for name in parts.questions()}
     for start in range(0, len(users), USERS):
         block = users[start : start + USERS]
-        rows = np.flatnonzero(np.isin(test.users, block))
+        pairs = np.flatnonzero(np.isin(test.users, block))
+        rows = np.searchsorted(block, test.users[pairs]), test.items[pairs]
         scores = parts.scores(torch.from_numpy(block.astype(np.int64)))
         for name, values in found.items():
-            values[rows] = _effect(scores, name)[np.searchsorted(block, test.users[rows]), test.items[rows]]
+            values[pairs] = lifts(name, *_sides(scores, name), rows)
     return found
 
 
-def _effect(scores: dict[str, torch.Tensor], question: str) -> np.ndarray:
-    yes, no = (standardised(scores[side].double().numpy()) for side in QUESTIONS[question])
-    return yes - no
+def _sides(scores: dict[str, torch.Tensor], question: str) -> list[np.ndarray]:
+    return [scores[side].double().numpy() for side in QUESTIONS[question]]
 
 
 # -------------------------------------------------------------------- items
