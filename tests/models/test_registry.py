@@ -24,6 +24,7 @@ SMALL = {
     "narm": {"dim": 8, "hidden": 8},
     "sasrec": {"dim": 8},
     "sr-gnn": {"dim": 8},
+    "two-towers": {"dim": 8},
     "unisrec": {"dim": 8},
 }
 LEARNED = tuple(SMALL)

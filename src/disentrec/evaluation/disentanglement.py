@@ -8,7 +8,8 @@ numbers that keep the eye honest: `tsne_map`, `neighbourhood_preservation`, `sil
 from __future__ import annotations
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.kernel_approximation import Nystroem
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.manifold import TSNE, trustworthiness
 from sklearn.metrics import silhouette_score
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, cross_val_predict, cross_val_score
@@ -18,6 +19,9 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from disentrec.errors import DisentrecError
+
+#: Cases that a kernel is approximated by.
+LANDMARKS = 200
 
 
 def linear_cka(X: np.ndarray, Y: np.ndarray, *, unbiased: bool = True) -> float:
@@ -62,10 +66,11 @@ def hsic_test(X: np.ndarray, Y: np.ndarray, *, permutations: int = 200, seed: in
     return value, (int(extreme.sum()) + 1) / (permutations + 1)
 
 
-def probe(X: np.ndarray, labels: np.ndarray, *, seed: int = 0, folds: int = 5) -> float:
+def probe(X: np.ndarray, labels: np.ndarray, *, seed: int = 0, folds: int = 5, kernel: bool = False) -> float:
     """Returns how much better than the majority a cross-validated linear probe reads `labels` off X.
 
-    0: no better than naming the commonest label; 1: always right. Labels rarer than `folds` are left out.
+    0: no better than naming the commonest label; 1: always right. Labels rarer than `folds` are left out. `kernel`: a
+    ridge classifier on random features of a Gaussian kernel, which also reads what is not linear.
     """
     values, counts = np.unique(labels, return_counts=True)
     keep = np.isin(labels, values[counts >= folds])
@@ -73,7 +78,8 @@ def probe(X: np.ndarray, labels: np.ndarray, *, seed: int = 0, folds: int = 5) -
     if len(np.unique(labels)) < 2:
         return 0.0
     majority = np.unique(labels, return_counts=True)[1].max() / len(labels)
-    scores = cross_val_score(_linear(), X, labels, cv=StratifiedKFold(folds, shuffle=True, random_state=seed))
+    model = _kernel(X, seed) if kernel else _linear()
+    scores = cross_val_score(model, X, labels, cv=StratifiedKFold(folds, shuffle=True, random_state=seed))
     return float((scores.mean() - majority) / (1 - majority))
 
 
@@ -145,6 +151,13 @@ def silhouette(X: np.ndarray, Y: np.ndarray) -> float:
 
 def _linear():
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
+
+
+def _kernel(X: np.ndarray, seed: int):
+    # A fold is fitted on more than half of the cases, and no more landmarks than cases can be drawn.
+    landmarks = min(LANDMARKS, len(X) // 2)
+    features = Nystroem(gamma=1 / (2 * X.shape[1]), n_components=landmarks, random_state=seed)
+    return make_pipeline(StandardScaler(), features, RidgeClassifier())
 
 
 def _pair(X: np.ndarray, Y: np.ndarray, *, scaled: bool = True) -> tuple[np.ndarray, np.ndarray]:

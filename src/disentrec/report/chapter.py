@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from IPython.display import Markdown
 
-from disentrec import models
 from disentrec.paths import RESULTS, ROOT
 from disentrec.report import figures, tables
 from disentrec.report.scorecard import format_effect, scorecard
@@ -79,9 +78,8 @@ class Chapter:
         Only sessions have such cases: for users there is nothing to show.
         """
         shown = []
-        of_users = models.get(self.paper.id).task != "session"
         for study, dataset in self.published():
-            if subset is not None and of_users:
+            if subset is not None and self.paper.of_users:
                 continue
             if subset is None or known_cases(study.store, dataset)[subset].mean() > 0.01:
                 shown.append(tables.artefact_table(study, self.artefact.id, dataset, subset=subset))

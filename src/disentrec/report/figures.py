@@ -36,6 +36,7 @@ COLOURS = {
     "narm": GREEN,
     "sr-gnn": PURPLE,
     "sknn": ORANGE,
+    "two-towers": "#4A5560",
     "one-hop": "#B8860B",
     "repeat": MUTED,
     "spop": MUTED,

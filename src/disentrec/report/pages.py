@@ -47,7 +47,7 @@ def landing_scorecard(entries: Sequence[dict[str, Any]]) -> str:
     """Returns the claims that were decided as one table, and in a sentence what was not."""
     decided = {entry["paper"] for entry in entries if entry["verdict"] != "not yet run"}
     shown = [entry for entry in entries if entry["paper"] in decided]
-    waiting = [load_paper(name).id for name in paper_names() if name not in decided]
+    waiting = {entry["paper"] for entry in entries} - decided
     parts = [badges(scorecard_table(shown))] if shown else ["No claim was decided yet.\n"]
     if waiting:
         count = sum(entry["paper"] in waiting for entry in entries)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from IPython.display import Markdown
 
-from disentrec import models
 from disentrec.evaluation.metrics import per_case, per_user
 from disentrec.report.compare import Comparison, compare_rows
 from disentrec.study import RowResult, Study
@@ -140,7 +139,7 @@ def ceiling_rows(study: Study, dataset: str, metrics: Sequence[str]) -> list[lis
     if known_dataset(study.store, dataset) is None:
         return []
     facts = known_cases(study.store, dataset)
-    if models.get(study.paper.id).task == "top-n":
+    if study.paper.of_users:
         _, counts = np.unique(facts.get("pair_user", []), return_counts=True)
         found = {
             USER_CEILING_LABELS[knowing]: [per_user(facts[f"user_oracle_rank_{knowing}"], counts, m) for m in metrics]

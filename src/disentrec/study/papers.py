@@ -19,7 +19,8 @@ from disentrec.study.steps import waterfall
 
 #: Files below papers/ that are not papers: the data sets, and what the papers of one task share.
 SHARED = ("datasets", "sessions", "users")
-ORDER = ("dimo", "mmsbr", "addrl", "idsf")
+#: The papers in the order of the book, then our own questions to all of them.
+ORDER = ("dimo", "mmsbr", "addrl", "idsf", "truth-sessions", "truth-users")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Row:
     needs_features: bool = False
     #: Only on data sets that bring all of these: text, image, price, pictures (images themselves).
     needs: tuple[str, ...] = ()
-    analyse: bool = False
+    analyse: bool | str = False
     #: The row this one is compared with; the artefact's reference where none is named.
     against: str | None = None
     #: The same on data sets without item features, where it differs.
@@ -149,6 +150,11 @@ class Paper:
     #: What of ours stands beside a reported figure: "datasets", "rows" and "settings", their name -> ours.
     beside: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    @property
+    def of_users(self) -> bool:
+        """Whether its models know users, not sessions."""
+        return self.task.startswith("user")
+
     def artefact(self, name: str) -> Artefact:
         """Returns an artefact by its id; an unknown one lists the valid ones."""
         if name not in self.artefacts:
@@ -199,8 +205,8 @@ def load_paper(name: str) -> Paper:
     found = [_make(Deviation, entry, path) for entry in content.get("deviations", ())]
     content["deviations"] = tuple(sorted(found, key=lambda deviation: int(re.sub(r"\D", "", deviation.id))))
     content["budgets"] = {
-        key: _make(Budget, {"name": key, **entry}, path) for key, entry in content.get("budgets", {}).items()
-    }
+        key: _make(Budget, {"name": key, **entry}, path) for key, entry in content.get("budgets", {}).items() if entry
+    }  # a budget without content is one that the paper does not take over
     content["artefacts"] = {key: _artefact(key, entry, path) for key, entry in content.get("artefacts", {}).items()}
     if "audit" in content["artefacts"]:
         content["artefacts"]["waterfall"] = waterfall(content["artefacts"]["audit"], content["deviations"])

@@ -51,17 +51,18 @@ def run(spec: RunSpec, folder: Path, store: Store, *, threads: int = 1, device: 
         )
     known = (catalogue if kind == "session" else user_catalogue)(dataset, task.split, spec.encoded)
     model = models.build(spec.model, spec.settings, known, spec.seed)
-    before = _analysis(model, dataset, task) if spec.analyse else None
+    before = _analysis(model, dataset, task, spec) if spec.analyse is True else None
     result = train(model, task, spec.training, spec.seed, device)
     scoring = time.perf_counter()
     metrics, arrays = _score(model, task, spec, result)
     scored = time.perf_counter()
     extra: dict[str, Any] = {}
     if spec.analyse and result.status == "finished":
-        after = _analysis(model, dataset, task)
-        extra = {"before": before.measures, "after": after.measures}
-        arrays |= {f"before_{name}": array for name, array in before.arrays.items()}
-        arrays |= {f"after_{name}": array for name, array in after.arrays.items()}
+        states = {"after": _analysis(model, dataset, task, spec)}
+        states |= {"before": before} if before is not None else {}
+        extra = {state: found.measures for state, found in states.items()}
+        for state, found in states.items():
+            arrays |= {f"{state}_{name}": array for name, array in found.arrays.items()}
     epochs = max(len(result.curves), 1)
     content = {
         "status": result.status,
@@ -84,10 +85,10 @@ def run(spec: RunSpec, folder: Path, store: Store, *, threads: int = 1, device: 
     return store.save(spec, content, arrays)
 
 
-def _analysis(model: models.SessionModel | models.TopNModel, dataset: Dataset, task: Task):
+def _analysis(model: models.SessionModel | models.TopNModel, dataset: Dataset, task: Task, spec: RunSpec):
     from disentrec.study.analysis import analyse  # scikit-learn's import is not free, and few runs need it
 
-    return analyse(model, dataset, task.split)
+    return analyse(model, dataset, task.split, "own" if spec.analyse is True else spec.analyse)
 
 
 def catalogue(dataset: Dataset, split: SessionSplit, encoded: Mapping[str, str] | None = None) -> Catalogue:

@@ -26,8 +26,9 @@ class RunSpec:
     training: Training = field(default_factory=Training)
     seed: int = 0
     budget: str = "demo"
-    #: Measure disentanglement, causes and explanations after training, and keep what their figures need.
-    analyse: bool = False
+    #: Measure what the model's own paper asks before and after training, and keep what figures need; "truth": what
+    #: the embedded shop's truth says of it, after training.
+    analyse: bool | str = False
     #: Encoded features the model reads, with their digests; features of the dataset folder are in its fingerprint.
     encoded: Mapping[str, str] = field(default_factory=dict)
 
@@ -54,7 +55,7 @@ class RunSpec:
         }
         if self.encoded:
             content["encoded"] = dict(sorted(self.encoded.items()))
-        return content | ({"analyse": True} if self.analyse else {})
+        return content | ({"analyse": self.analyse} if self.analyse else {})
 
     @property
     def hash(self) -> str:

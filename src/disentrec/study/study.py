@@ -160,7 +160,7 @@ class Study:
             seed=seed,
             budget=self.budget.name,
             # Without item features there is one cause: nothing to tell apart.
-            analyse=row.analyse and has_features(self.store, dataset),
+            analyse=row.analyse if has_features(self.store, dataset) else False,
             encoded=encoded_for(config, known_features(self.store, dataset)),
         )
 

@@ -59,6 +59,12 @@ class Truth:
         spread = self.preferences().var(2)
         return spread / np.maximum(spread.sum(1, keepdims=True), 1e-12)
 
+    def price_types(self) -> np.ndarray:
+        """Returns for which items price says more to a type than all looks together, (types, n_items) bool."""
+        terms = self.preferences()
+        price = PREFERENCES.index("price")
+        return terms[:, price] > np.delete(terms, price, 1).sum(1)
+
 
 def write_truth(folder: Path, world: World, choices: Choices) -> None:
     """Writes truth/ into a dataset folder."""
@@ -147,6 +153,20 @@ class Oracle:
             posterior[block] = by_cause / by_cause.sum(1, keepdims=True)
         return posterior
 
+    def price_decides(self, cases: SessionCases) -> np.ndarray:
+        """Returns P(price argues more than looks for the target's kind of customer | h, target), (cases,).
+
+        Given that modality was the cause, whose price term and tastes they are; see `Truth.price_types`.
+        """
+        types, found = self.type_posterior(cases), np.empty(len(cases))
+        table, in_test = _rectangle(cases.prefix), self.truth.in_test[cases.session]
+        priced = self.truth.price_types()
+        for block in blocks(np.arange(len(cases))):
+            terms, chosen = self._terms(table[block], in_test[block]), cases.target[block]
+            weights = types[block] * self.world.appeal[:, chosen].T / terms.norm
+            found[block] = (weights * priced[:, chosen].T).sum(1) / weights.sum(1)
+        return found
+
     def _parts(self, cases: SessionCases, knowing: str):
         if knowing not in KNOWING:
             raise unknown_name("kind of knowledge", knowing, KNOWING)
@@ -204,9 +224,13 @@ class Terms:
         again = self.again[rows, chosen][:, None] * self.repeat
         return np.concatenate([new * (1 - self.repeat), again], 1)
 
+    def modality(self, types: np.ndarray) -> np.ndarray:
+        """Returns P(next | h) if modality is the cause, (cases, items). types: (cases, types)."""
+        return (types / self.norm) @ self.world.appeal * self.pull
+
     def distribution(self, types: np.ndarray, knowing: str) -> np.ndarray:
         """Returns P(next | h) under a knowledge, (cases, items)."""
-        modality = (types / self.norm) @ self.world.appeal * self.pull
+        modality = self.modality(types)
         if knowing == "id":
             has = self.offers.any(1, keepdims=True)
             return np.where(has, self.offers, self.popular)

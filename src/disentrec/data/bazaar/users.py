@@ -70,15 +70,43 @@ class UserOracle:
             ranks[rows] = (scores > own).sum(1) + ((scores == own).sum(1) + 1) / 2
         return ranks
 
-    def _times(self, split: TopNSplit) -> tuple[int, int]:
-        """Returns when the last training pair and the first test pair were made; raises unless all else is later."""
+    def first_choices(self, pairs: Pairs) -> np.ndarray:
+        """Returns which choice made each pair, (pairs,): a place in the sessions' values, the earliest of its kind."""
         rows = self.lists.rows
-        keys = self.user[rows] * split.n_items + self.lists.values
+        keys = self.user[rows] * pairs.n_items + self.lists.values
         order = np.argsort(self.time[rows], kind="stable")
         keys, first = np.unique(keys[order], return_index=True)
+        return order[first[np.searchsorted(keys, pairs.keys)]]
+
+    def true_causes(self, pairs: Pairs) -> np.ndarray:
+        """Returns the cause of every pair's first choice, (pairs,) int into CAUSES; never a repeat."""
+        return self.truth.cause[self.first_choices(pairs)].astype(np.int64)
+
+    def known(self, split: TopNSplit) -> tuple[np.ndarray, np.ndarray]:
+        """Returns P(k | the user's training sessions), (users, types), and the `early_causes` of what is held out."""
+        until, start = self._times(split)
+        late = self.truth.in_test[self.time >= start].mean()
+        shares = [(1 - late, False), (late, True)]
+        by_cause = sum(share * early_causes(self.truth.world, in_test) for share, in_test in shares if share > 0)
+        return self.type_posterior(until), by_cause
+
+    def causes(self, split: TopNSplit, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+        """Returns P(cause | user, item), (pairs, 3), and P(price argues more than looks | user, item, modality).
+
+        What the user's training sessions say of the type, and the exact causes of early choices: of later ones, the
+        session that a model of users does not see would tell more.
+        """
+        types, by_cause = self.known(split)
+        weights = types[pairs.users, None] * by_cause[:, :, pairs.items].transpose(2, 0, 1)  # (pairs, 3, types)
+        priced = self.truth.price_types()[:, pairs.items].T
+        found, modality = weights.sum(2), weights[:, 1]
+        return found / found.sum(1, keepdims=True), (modality * priced).sum(1) / modality.sum(1)
+
+    def _times(self, split: TopNSplit) -> tuple[int, int]:
+        """Returns when the last training pair and the first test pair were made; raises unless all else is later."""
 
         def made(pairs: Pairs) -> np.ndarray:
-            return self.time[rows[order[first[np.searchsorted(keys, pairs.keys)]]]]
+            return self.time[self.lists.rows[self.first_choices(pairs)]]
 
         until, start = made(split.train).max(), made(split.test).min()
         if min([start, *made(split.valid)]) <= until:
@@ -90,16 +118,25 @@ def early_choices(world: World, in_test: bool, early: int = 2) -> np.ndarray:
     """Returns P(item among the first `early` choices of a session | type), (types, items); `early` is 1 or 2."""
     if early not in EARLY:
         raise DisentrecError(f"early={early} choices", how="Give 1 or 2: the optimum is known for those alone")
+    if early == 1:
+        n_types = len(world.appeal)
+        begin = Terms(world, np.empty((n_types, 0), np.int64), np.full(n_types, in_test))
+        return begin.distribution(np.eye(n_types), "all")
+    return early_causes(world, in_test).sum(0)
+
+
+def early_causes(world: World, in_test: bool) -> np.ndarray:
+    """Returns P(item among the first two choices of a session, for that cause | type), (3, types, items)."""
     n_types, n = world.appeal.shape
     begin = Terms(world, np.empty((n_types, 0), np.int64), np.full(n_types, in_test))
-    first = begin.distribution(np.eye(n_types), "all")  # (types, items)
-    if early == 1:
-        return first
-    second = np.zeros_like(first)
+    parts = [np.zeros((n_types, n)), begin.modality(np.eye(n_types)), begin.popular]
+    found = np.stack([share[:, None] * part for share, part in zip(begin.shares.T, parts, strict=True)])
+    first = found.sum(0)
     for block in blocks(np.arange(n)):
         terms = Terms(world, block[:, None], np.full(len(block), in_test))
         # Repeats are left out: an item taken again is among the first two already.
         weight = first[:, block] * (1 - terms.repeat[:, 0])  # (types, block)
-        others = terms.shares[:, [0]] * terms.offers + terms.shares[:, [2]] * terms.popular
-        second += weight @ others + (weight * terms.shares[:, 1] / terms.norm.T) @ terms.pull * world.appeal
-    return first + second
+        found[0] += weight @ (terms.shares[:, [0]] * terms.offers)
+        found[1] += (weight * terms.shares[:, 1] / terms.norm.T) @ terms.pull * world.appeal
+        found[2] += weight @ (terms.shares[:, [2]] * terms.popular)
+    return found

@@ -11,7 +11,7 @@ import torch
 from disentrec.data.interactions import TopNSplit
 from disentrec.data.schema import Dataset
 from disentrec.data.sessions import SessionSplit
-from disentrec.errors import DisentrecError
+from disentrec.errors import DisentrecError, unknown_name
 from disentrec.models.addrl import ADDRL
 from disentrec.models.base import SessionModel, TopNModel
 from disentrec.models.dimo import DIMO
@@ -23,16 +23,28 @@ from disentrec.study.analysis.causes import analyse_causes
 from disentrec.study.analysis.chunks import analyse_chunks
 from disentrec.study.analysis.ids import analyse_ids
 from disentrec.study.analysis.modalities import analyse_modalities
+from disentrec.study.analysis.truth import analyse_truth
 
 __all__ = ["SAMPLE", "Analysis", "analyse"]
 
+QUESTIONS = ("own", "truth")
+
 
 @torch.no_grad()
-def analyse(model: SessionModel | TopNModel, dataset: Dataset, split: SessionSplit | TopNSplit) -> Analysis:
-    """Returns what the papers ask of their own model; a model that none asks anything of raises DisentrecError."""
+def analyse(
+    model: SessionModel | TopNModel, dataset: Dataset, split: SessionSplit | TopNSplit, question: str = "own"
+) -> Analysis:
+    """Returns what the papers ask of their own model, or under the question "truth" what the shop's truth says of it.
+
+    A model that nobody asks the question of raises DisentrecError.
+    """
+    if question not in QUESTIONS:
+        raise unknown_name("question", question, QUESTIONS, where=f"model {model.name}")
     was_training = model.training
     model.eval()
-    if isinstance(model, DIMO) and model.config.use == "both":
+    if question == "truth":
+        found = analyse_truth(model, dataset, split)
+    elif isinstance(model, DIMO) and model.config.use == "both":
         found = analyse_causes(model, dataset, split)
     elif isinstance(model, MMSBR) and len(model.names) > 1:
         found = analyse_modalities(model, dataset)
