@@ -24,6 +24,7 @@ from tqdm import tqdm
 from disentrec.data.drafts import write_atomically
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.paths import PACKAGE, ROOT
+from disentrec.report.explore import write_explore
 from disentrec.report.pages import write_pages, write_rerun
 from disentrec.report.parameters import check_parameters, declared_parameters, rerun_command
 from disentrec.report.scorecard import write_scorecard
