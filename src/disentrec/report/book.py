@@ -131,6 +131,7 @@ def execute_book(root: Path = ROOT, only: Sequence[str] | None = None, force: bo
         _write_stamp(plan.stamp, [plan.inputs(trees), _hash(plan.target.read_text())])
     if pages_stale:
         write_pages(results, root / "book" / "_generated")
+        write_explore(root)
         _write_stamp(pages, [trees])
     write_rerun(results, root / "_build" / "rerun", root / "_build" / "rerun.md")
     return [plan.name for plan in stale]

@@ -48,34 +48,40 @@ SOURCES = (
     "evaluation/explanations.py", "data/bazaar/pictures.py",
 )  # fmt: skip
 LARGEST = np.iinfo(np.int16).max
+#: Hits are counted at weights that are whole fiftieths and add up to 1.
+GRID = 50
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What the score of every item is made of, for some sessions."""
+    """What the score of every item is made of, for every session."""
 
-    values: np.ndarray  # (cases, PARTS, n_items) float64, mean 0 over the items, in standard deviations
+    values: np.ndarray  # (cases, PARTS, n_items) float32, mean 0 over the items, in standard deviations
     weights: np.ndarray  # (PARTS,) at which the model's own scores come out, but for a constant per session
 
-    def steps(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the values as whole numbers of steps, int16, and the step of each part, (PARTS,)."""
-        step = np.abs(self.values).max((0, 2)) / LARGEST
-        return np.rint(self.values / step[:, None]).astype(np.int16), step
+    def steps(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the chosen cases in whole numbers of steps, int16, and the step of each part, (PARTS,)."""
+        chosen = self.values[rows].astype(np.float64)
+        step = np.abs(chosen).max((0, 2)) / LARGEST
+        return np.rint(chosen / step[:, None]).astype(np.int16), step
 
 
-def chosen_record(root: Path = ROOT) -> RunRecord:
-    """Returns the published run that the page takes apart: DIMO as described on the shop, its first seed."""
+def chosen_record(root: Path = ROOT) -> RunRecord | None:
+    """Returns the published run that the page takes apart, DIMO as described on the shop, its first seed; or None."""
     results = Study("dimo", "demo", root / "results").result("main", "bazaar-demo")
-    return next(row for row in results if row.row.id == "dimo").records[0]
+    return next((record for row in results if row.row.id == "dimo" for record in row.records), None)
 
 
 def write_explore(root: Path = ROOT) -> bool:
     """Writes the page's data, if the file was made from other inputs, and returns whether it did.
 
     The model is trained again from the record's spec, which takes half a minute; the file says what it scores, and
-    what the record says.
+    what the record says. Without the page or the record there is nothing to write.
     """
-    record, target = chosen_record(root), root / TARGET
+    target = root / TARGET
+    record = chosen_record(root) if (root / "book" / "explore.md").exists() else None
+    if record is None:
+        return False
     inputs = input_hash(record)
     if target.exists() and f'"inputs":"{inputs}"' in target.read_text()[:200]:
         return False
@@ -115,8 +121,8 @@ def export(model: DIMO, dataset: Dataset, split: SessionSplit, folder: Path) -> 
     causes = oracle.true_causes(split.test)
     rows = sample(split.test, causes)
     cases = split.test.take(rows)
-    found = parts(model, split.test, dataset.items["price"].to_numpy(dtype=np.float64), rows)
-    steps, step = found.steps()
+    found = parts(model, split.test, dataset.items["price"].to_numpy(dtype=np.float64))
+    steps, step = found.steps(rows)
     # The true choice is kept even where no weights bring it to the top.
     kept = [np.union1d(band(part, TOP), target) for part, target in zip(steps, cases.target, strict=True)]
     items = np.unique(np.concatenate([cases.prefix.values, *kept]))
@@ -137,8 +143,10 @@ def export(model: DIMO, dataset: Dataset, split: SessionSplit, folder: Path) -> 
     return {
         "top": TOP,
         "catalogue": split.n_items,
-        "cases": len(split.test),
         "causes": CAUSES,
+        "chosen": np.bincount(causes, minlength=len(CAUSES)).tolist(),
+        "grid": GRID,
+        "hits": _packed(hits(found, split.test.target, causes), np.uint16),
         "step": step.tolist(),
         "weights": found.weights.tolist(),
         "items": _items(dataset, items, truth),
@@ -158,8 +166,8 @@ def sample(test: SessionCases, causes: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def parts(model: DIMO, test: SessionCases, prices: np.ndarray, rows: np.ndarray) -> Parts:
-    """Returns the parts of the scores of the chosen cases; a part's unit is its mean spread over all of `test`."""
+def parts(model: DIMO, test: SessionCases, prices: np.ndarray) -> Parts:
+    """Returns the parts of the scores of all cases; a part's unit is its mean spread."""
     encoded, batch = model.encode_items(), pad(test, np.arange(len(test)))
     causes = model.causes(batch, encoded)
     logs = np.log(prices)
@@ -167,8 +175,25 @@ def parts(model: DIMO, test: SessionCases, prices: np.ndarray, rows: np.ndarray)
     raw = [(causes[name] @ table.T).double().numpy() for name, table in zip(("c_id", "c_mo"), encoded, strict=True)]
     raw.append(-np.abs(logs - profile[:, None]))
     spread = np.array([values.std(1).mean() for values in raw])
-    values = np.stack([(part[rows] - part[rows].mean(1, keepdims=True)) for part in raw], 1) / spread[:, None]
-    return Parts(values, np.array([*spread[:2], 0.0]) / spread[:2].sum())
+    values = np.stack([part - part.mean(1, keepdims=True) for part in raw], 1) / spread[:, None]
+    return Parts(values.astype(np.float32), np.array([*spread[:2], 0.0]) / spread[:2].sum())
+
+
+def grid() -> np.ndarray:
+    """Returns all weights in whole GRID-ths that add up to 1, (points, PARTS) int, by ID, then by modality."""
+    return np.array([(i, m, GRID - i - m) for i in range(GRID + 1) for m in range(GRID + 1 - i)])
+
+
+def hits(found: Parts, targets: np.ndarray, causes: np.ndarray) -> np.ndarray:
+    """Returns how many choices of each true cause are among the first TOP at each point of the grid, (points, causes).
+
+    Of items that score alike the target comes first.
+    """
+    weights, counts = grid().astype(np.float32) / GRID, np.zeros((len(grid()), len(CAUSES)), dtype=np.int64)
+    for values, target, cause in zip(found.values, targets, causes, strict=True):
+        ahead = (weights @ (values - values[:, [target]]) > 0).sum(1)
+        counts[:, cause] += ahead < TOP
+    return counts
 
 
 def band(values: np.ndarray, top: int) -> np.ndarray:
