@@ -224,8 +224,8 @@
   const hitsNote = make("p", { class: "muted" },
     `All ${cases} test sessions by the true cause of their choice: how often it is among the first ${data.top}, weights rounded to fiftieths.`);
 
-  function card(heading, ...children) {
-    return make("section", { class: "card" }, ...(heading ? [make("h2", {}, heading)] : []), ...children);
+  function panel(heading, ...children) {
+    return make("section", { class: "panel" }, ...(heading ? [make("h2", {}, heading)] : []), ...children);
   }
 
   function showSession(session) {
@@ -331,17 +331,16 @@
 
   root.replaceChildren(
     draw("svg", { width: 0, height: 0, style: "position:absolute", "aria-hidden": "true" }, defs),
-    card(null,
+    panel(null,
       make("div", { class: "pick" }, make("label", { for: select.id }, "Session"), select,
         button("‹", () => step(-1), { "aria-label": "Previous session" }), button("›", () => step(1), { "aria-label": "Next session" })),
       path, cause),
     make("div", { class: "columns" },
-      make("div", { class: "stack" },
-        make("section", { class: "card" },
-          make("fieldset", {}, make("legend", {}, "What counts"), ...sliders.map(({ row }) => row)),
-          make("div", { class: "presets" }, ...presets.map(([, node]) => node))),
-        card("Whom it pleases", hits, hitsNote)),
-      card("Recommended next, and why", verdict, list)),
+      panel(null,
+        make("fieldset", {}, make("legend", {}, "What counts"), ...sliders.map(({ row }) => row)),
+        make("div", { class: "presets" }, ...presets.map(([, node]) => node))),
+      panel("Whom it pleases", hits, hitsNote),
+      panel("Recommended next, and why", verdict, list)),
     origin,
   );
   select.value = state.session;
