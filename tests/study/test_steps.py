@@ -13,7 +13,7 @@ from disentrec.study import Study, load_paper, paper_names
 from disentrec.study.papers import sources
 from disentrec.study.steps import GROUPS, carried, waterfall
 
-PAPERS = paper_names()
+PAPERS = [name for name in paper_names() if "audit" in load_paper(name).artefacts]
 
 
 @pytest.fixture()

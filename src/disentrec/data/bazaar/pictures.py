@@ -67,14 +67,20 @@ SHAPES: dict[str, list[tuple]] = {
 def draw_pictures(shop: Shop, parameters: BazaarParameters) -> dict[int, bytes]:
     """Returns PNG bytes by item; items without a picture are left out."""
     pictures = {}
-    for item, values in enumerate(shop.attributes):
-        rng = np.random.default_rng([parameters.seed, 5, item])
-        if rng.random() < parameters.missing_image:
-            continue
-        words = attribute_words(values)
-        seen = {name: word for name, word in words.items() if rng.random() < parameters.image_visibility}
-        pictures[item] = draw(seen, rng, parameters.clutter)
+    for item in range(len(shop.attributes)):
+        seen, rng = pictured(shop, parameters, item)
+        if seen is not None:
+            pictures[item] = draw(seen, rng, parameters.clutter)
     return pictures
+
+
+def pictured(shop: Shop, parameters: BazaarParameters, item: int) -> tuple[dict[str, str] | None, np.random.Generator]:
+    """Returns the words that an item's picture shows, None without a picture, and the generator that draws the rest."""
+    rng = np.random.default_rng([parameters.seed, 5, item])
+    if rng.random() < parameters.missing_image:
+        return None, rng
+    words = attribute_words(shop.attributes[item])
+    return {name: word for name, word in words.items() if rng.random() < parameters.image_visibility}, rng
 
 
 def draw_title(title: str, seed: int = 0) -> bytes:
