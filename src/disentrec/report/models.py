@@ -45,7 +45,7 @@ ADVICE: Mapping[str, Advice] = {
     "sknn": Advice("sessions", "neighbours without training; fresh sessions count at once"),
     "spop": Advice("sessions", "customers come back to what they saw"),
     "sr-gnn": Advice("sessions", "returns to the same items within a session"),
-    "two-towers": Advice("sessions, text, image", "the plain start, and the control: ID and content added, no loss parts them"),
+    "two-towers": Advice("sessions, text, image", "the plain start, and a control: no loss parts ID and content"),
     "unisrec": Advice("text, image", "new items, and order matters"),
     # users
     "addrl": Advice("pairs, text, image, price, popularity, brand, category", "each attribute needs a knob of its own"),
