@@ -141,9 +141,9 @@ class Study:
 
     def _spec(self, row: Row, dataset: str, chosen: dict[str, Any], seed: int) -> RunSpec:
         program = self.paper.program(row.model)
-        settings = {**self.budget.settings.get(program, {}), **self.paper.models.get(row.model, {}).get("settings", {})}
-        training = {**self.budget.training, **self._training_of(dataset)}
-        for name, value in {**chosen, **row.settings}.items():
+        settings, training = {}, {**self.budget.training, **self._training_of(dataset)}
+        own = self.paper.models.get(row.model, {}).get("settings", {})
+        for name, value in {**self.budget.settings.get(program, {}), **own, **chosen, **row.settings}.items():
             into, key = (training, name[9:]) if name.startswith("training.") else (settings, name)
             into[key] = value
         training |= row.training
