@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from disentrec.data.protocol import Protocol
 from disentrec.report import pages
+from disentrec.report.limits import limits_table
 from disentrec.report.pages import badges, landing_scorecard, not_yet_run, rerun_table, story, story_figure
 from disentrec.study.papers import load_paper, paper_names
 from disentrec.study.spec import RunSpec
 from disentrec.study.store import Store
+from disentrec.training import Training
 
 
 def claim(identifier, paper, verdict):
@@ -107,3 +112,19 @@ def test_two_diverged_runs_agree(tmp_path):
     for store in (published, here):
         save(store, 1, 0.2, status="diverged")
     assert "| pop | Bazaar | 1 | 1 of 1 |" in rerun_table(published, here)
+
+
+def test_models_whose_best_epoch_was_the_last_allowed_are_named(tmp_path):
+    store = Store(tmp_path)
+    spec = RunSpec("narm", "bazaar-demo", "abc", training=Training(epochs=3))
+    assert limits_table(tmp_path) == "No model's best epoch was its last in a quarter of its runs.\n"
+    for seed, (best, seen) in enumerate([(2, 3), (2, 3), (0, 2), (1, 3)]):
+        content = {"status": "finished", "best_epoch": best, "curves": [{"epoch": epoch} for epoch in range(seen)]}
+        one = replace(spec, seed=seed)
+        store.save(one, {"spec": one.to_json(), "metrics": {"test": {}}, **content}, {})
+        # Where test chooses, training goes on to the end in any case.
+        other = replace(one, model="sr-gnn", protocol=Protocol(select_on_test=True))
+        store.save(other, {"spec": other.to_json(), "metrics": {"test": {}}, **content}, {})
+    text = limits_table(tmp_path)
+    assert "| Bazaar | NARM | 3 | 2 of 4 |" in text
+    assert "SR-GNN" not in text

@@ -18,6 +18,7 @@ from disentrec import models
 from disentrec.data.drafts import write_atomically
 from disentrec.evaluation.metrics import per_case
 from disentrec.report.figures import BLUE, GREEN, INK, MUTED, ORANGE, RED, STYLE, figure, myst_figure
+from disentrec.report.limits import limits_table
 from disentrec.report.models import models_tables
 from disentrec.report.scorecard import VERDICTS, scorecard, scorecard_table
 from disentrec.report.tables import dataset_title, known_optimum, metric_title, myst_table, signed
@@ -36,13 +37,14 @@ Line = tuple[str, list[tuple[str, float, str]], float]
 
 
 def write_pages(store: Path | str, folder: Path) -> None:
-    """Writes scorecard.md, story.md (and .svg), not_yet_run.md and models.md into `folder`, from a store's records."""
+    """Writes scorecard.md, story.md (and .svg), not_yet_run.md, models.md and limits.md into `folder`, from a store's records."""
     entries = scorecard(store)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "scorecard.md", landing_scorecard(entries))
     _write(folder / "not_yet_run.md", not_yet_run(store, entries))
     _write(folder / "story.md", story(store, folder))
     _write(folder / "models.md", models_tables(store))
+    _write(folder / "limits.md", limits_table(store))
 
 
 def landing_scorecard(entries: Sequence[dict[str, Any]]) -> str:
