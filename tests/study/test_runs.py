@@ -110,7 +110,7 @@ def test_diverged_run_is_recorded_as_diverged(spec, shop, tmp_path):
 def test_interrupted_write_leaves_no_record(spec, shop, tmp_path, monkeypatch):
     store = Store(tmp_path)
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DisentrecError, match="cannot be written: disk full.*start the same command again"):
         store.save(spec, {"status": "finished"}, {"test_rank": np.ones(3)})
     monkeypatch.undo()
     assert spec not in store and list(tmp_path.rglob("*.*")) == []
