@@ -139,6 +139,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", type=Path, default=Path("runs"), help="where the record is kept")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    _checkpoint(parser)
     parser.set_defaults(run=_run_train)
 
 
@@ -149,7 +150,13 @@ def _study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
     parser.add_argument("--store", type=Path, default=RESULTS)
     parser.add_argument("--plan", action="store_true", help="only count the runs that are left")
+    _checkpoint(parser)
     parser.set_defaults(run=_run_study)
+
+
+def _checkpoint(parser: argparse.ArgumentParser) -> None:
+    text = "keep a training so often, at the end of an epoch, to go on from after a kill; default: 60"
+    parser.add_argument("--checkpoint", type=float, default=60.0, metavar="SECONDS", help=text)
 
 
 def assignments(pairs: Sequence[str]) -> dict[str, Any]:
@@ -263,7 +270,9 @@ def _run_train(options: argparse.Namespace) -> None:
         budget="own",
         encoded=encoded_for(models.configure(options.model, settings), feature_records(folder)),
     )
-    record = run(spec, folder, Store(options.store), threads=options.threads, device=options.device)
+    store = Store(options.store)
+    store.tidy()
+    record = run(spec, folder, store, threads=options.threads, device=options.device, checkpoint=options.checkpoint)
     print(f"{record.content['status']}: {record.path}")
     print(json.dumps(record.content["metrics"]["test"], indent=1))
 
@@ -282,7 +291,7 @@ def _run_study(options: argparse.Namespace) -> None:
                 done, missing = sum(len(row.records) for row in rows), sum(row.missing for row in rows)
                 print(f"{paper}/{name} on {dataset}: {done} runs done, {missing} left")
         return
-    study.run(names, options.datasets, jobs=options.jobs)
+    study.run(names, options.datasets, jobs=options.jobs, checkpoint=options.checkpoint)
 
 
 def _run_scorecard(options: argparse.Namespace) -> None:

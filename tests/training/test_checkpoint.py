@@ -26,7 +26,7 @@ SESSIONS = random_sessions(N, 60)
 WORLD = planted()
 
 
-class Killed(Exception):
+class Killed(Exception):  # noqa: N818
     """What stands in for the signal."""
 
 

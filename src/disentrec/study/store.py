@@ -102,10 +102,10 @@ class Store:
         return self.root / "unfinished" / f"{spec.hash}.{kind}"
 
     def tidy(self) -> None:
-        """Removes what killed processes left half written, and checkpoints of runs that were recorded after all."""
+        """Removes what killed processes left: parts of files, and checkpoints and claims of runs that are recorded."""
         sweep([*self.root.glob("records/*/*"), *(self.root / name for name in ("unfinished", "datasets", "features"))])
         recorded = {path.stem for path in self.root.glob("records/*/*/*.json")}
-        for path in self.root.glob("unfinished/*.safetensors"):
-            if path.stem in recorded:
+        for path in self.root.glob("unfinished/*.*"):
+            if path.stem in recorded:  # killed before it could do so itself
                 with writing(path, "removed"):
                     path.unlink(missing_ok=True)
