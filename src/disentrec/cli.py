@@ -1,4 +1,4 @@
-"""The command line: `disentrec data | encode | train | study | scorecard | notebook | book`."""
+"""The command line: `disentrec data | encode | train | study | scorecard | notebook | book | doctor`."""
 
 from __future__ import annotations
 
@@ -30,14 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
     try:
-        options.run(options)
+        return options.run(options) or 0
     except DisentrecError as error:
         print(f"disentrec: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("disentrec: stopped; finished runs are kept, the same command goes on from here", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     notebook.add_argument("-p", action="append", default=[], metavar="PARAMETER=VALUE", dest="parameters")
     notebook.add_argument("--out", type=Path, required=True, help="the executed notebook to write")
     notebook.set_defaults(run=_run_notebook)
+    doctor = commands.add_parser("doctor", help="look at environment, data, disk and records, and say how to mend them")
+    doctor.add_argument(
+        "--full", action="store_true", help="read all data sets and compare them with their fingerprints"
+    )
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(run=_run_doctor)
     book = commands.add_parser("book", help="execute the notebooks whose inputs changed into chapters of the book")
     book.add_argument("--force", action="store_true", help="execute all of them")
     book.add_argument("--only", nargs="*", default=None, metavar="CHAPTER")
@@ -298,6 +303,16 @@ def _run_scorecard(options: argparse.Namespace) -> None:
     from disentrec.report.scorecard import print_scorecard, write_scorecard
 
     print_scorecard(write_scorecard(options.store))
+
+
+def _run_doctor(options: argparse.Namespace) -> int:
+    from disentrec.doctor import PROBLEM, examine
+
+    findings = examine(full=options.full)
+    print(
+        json.dumps([vars(finding) for finding in findings], indent=1) if options.json else "\n".join(map(str, findings))
+    )
+    return 2 if any(finding.status == PROBLEM for finding in findings) else 0
 
 
 def _run_notebook(options: argparse.Namespace) -> None:
