@@ -116,9 +116,17 @@ def draft_of(folder: Path) -> Iterator[Path]:
         try:
             draft.mkdir()
             yield draft
+            flush(path for path in draft.rglob("*") if path.is_file())
             _rename(draft, folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def flush(paths: Iterable[Path]) -> None:
+    """Waits until the disk has what was written to these files: a name given after that outlives a loss of power."""
+    for path in paths:
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def write_extra(draft: Path, extra_files: ExtraFiles | None) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import multiprocessing.connection
 import os
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +15,7 @@ from disentrec.errors import DisentrecError
 from disentrec.study.runner import CHECKPOINT_SECONDS, run
 from disentrec.study.spec import RunSpec
 from disentrec.study.store import RunRecord, Store
+from disentrec.workers import end_with_parent
 
 #: A worker that dies (out of memory, killed) takes the pool with it: begin again with what is left, so often.
 ROUNDS = 3
@@ -100,16 +99,3 @@ def _round(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return True
-
-
-def end_with_parent() -> None:
-    """Makes this worker end itself when its parent is gone: what it holds of the machine and the store is free then.
-
-    The pipe to a spawned worker is open only in its parent, so the system closes it however the parent dies.
-    """
-
-    def watch() -> None:
-        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-        os._exit(1)  # no clean-up: whatever is half done is left as a kill would leave it
-
-    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from disentrec.data.drafts import part_of, sweep, write_atomically
+from disentrec.data.drafts import flush, part_of, sweep, write_atomically
 from disentrec.errors import DisentrecError
 
 ATTEMPTS = 3
@@ -95,6 +95,7 @@ def _retrieve(url: str, path: Path, sha256: str | None) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 pooch.retrieve(url, wanted, path.name, draft, downloader=downloader)
+                flush([draft / path.name])
                 os.replace(draft / path.name, path)
                 return
             except requests.HTTPError as error:
