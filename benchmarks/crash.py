@@ -280,7 +280,10 @@ def harass(executioner: Executioner, name: str, folder: Path, kills: int, rng: r
         before = finished(place)
         # Half of the kills come late: the beginning of a grid over workers is imports.
         moment = rng.uniform(rng.choice([0, 2 / 3]) * seconds, seconds)
+        fresh, started_at = not place.exists(), time.perf_counter()
         ended, gone = executioner.start(name, place, moment)
+        if ended and fresh:  # the first start was a cold one
+            seconds = min(seconds, time.perf_counter() - started_at)
         slowest = max(slowest, gone)
         contents(place)  # raises where a file is half
         after = finished(place)
