@@ -1,4 +1,4 @@
-"""The command line: `disentrec data | encode | train | study | scorecard | notebook | book`."""
+"""The command line: `disentrec data | encode | train | study | scorecard | notebook | book | doctor`."""
 
 from __future__ import annotations
 
@@ -30,14 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
     try:
-        options.run(options)
+        return options.run(options) or 0
     except DisentrecError as error:
         print(f"disentrec: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("disentrec: stopped; finished runs are kept, the same command goes on from here", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     notebook.add_argument("-p", action="append", default=[], metavar="PARAMETER=VALUE", dest="parameters")
     notebook.add_argument("--out", type=Path, required=True, help="the executed notebook to write")
     notebook.set_defaults(run=_run_notebook)
+    doctor = commands.add_parser("doctor", help="look at environment, data, disk and records, and say how to mend them")
+    doctor.add_argument(
+        "--full", action="store_true", help="read all data sets and compare them with their fingerprints"
+    )
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(run=_run_doctor)
     book = commands.add_parser("book", help="execute the notebooks whose inputs changed into chapters of the book")
     book.add_argument("--force", action="store_true", help="execute all of them")
     book.add_argument("--only", nargs="*", default=None, metavar="CHAPTER")
@@ -139,6 +144,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", type=Path, default=Path("runs"), help="where the record is kept")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    _checkpoint(parser)
     parser.set_defaults(run=_run_train)
 
 
@@ -149,7 +155,13 @@ def _study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
     parser.add_argument("--store", type=Path, default=RESULTS)
     parser.add_argument("--plan", action="store_true", help="only count the runs that are left")
+    _checkpoint(parser)
     parser.set_defaults(run=_run_study)
+
+
+def _checkpoint(parser: argparse.ArgumentParser) -> None:
+    text = "keep a training so often, at the end of an epoch, to go on from after a kill; default: 60"
+    parser.add_argument("--checkpoint", type=float, default=60.0, metavar="SECONDS", help=text)
 
 
 def assignments(pairs: Sequence[str]) -> dict[str, Any]:
@@ -263,7 +275,9 @@ def _run_train(options: argparse.Namespace) -> None:
         budget="own",
         encoded=encoded_for(models.configure(options.model, settings), feature_records(folder)),
     )
-    record = run(spec, folder, Store(options.store), threads=options.threads, device=options.device)
+    store = Store(options.store)
+    store.tidy()
+    record = run(spec, folder, store, threads=options.threads, device=options.device, checkpoint=options.checkpoint)
     print(f"{record.content['status']}: {record.path}")
     print(json.dumps(record.content["metrics"]["test"], indent=1))
 
@@ -282,13 +296,23 @@ def _run_study(options: argparse.Namespace) -> None:
                 done, missing = sum(len(row.records) for row in rows), sum(row.missing for row in rows)
                 print(f"{paper}/{name} on {dataset}: {done} runs done, {missing} left")
         return
-    study.run(names, options.datasets, jobs=options.jobs)
+    study.run(names, options.datasets, jobs=options.jobs, checkpoint=options.checkpoint)
 
 
 def _run_scorecard(options: argparse.Namespace) -> None:
     from disentrec.report.scorecard import print_scorecard, write_scorecard
 
     print_scorecard(write_scorecard(options.store))
+
+
+def _run_doctor(options: argparse.Namespace) -> int:
+    from disentrec.doctor import PROBLEM, examine
+
+    findings = examine(full=options.full)
+    print(
+        json.dumps([vars(finding) for finding in findings], indent=1) if options.json else "\n".join(map(str, findings))
+    )
+    return 2 if any(finding.status == PROBLEM for finding in findings) else 0
 
 
 def _run_notebook(options: argparse.Namespace) -> None:

@@ -167,11 +167,11 @@ def test_a_failure_leaves_nothing_behind_and_the_old_folder_whole(tmp_path):
     def fail(folder: Path) -> None:
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match=r"disk full"):
+    with pytest.raises(DisentrecError, match=r"cannot be written: disk full.*toy"):
         write_dataset(tmp_path / "toy", **parts(), extra_files=fail)
     assert list(tmp_path.iterdir()) == []
     old = write_dataset(tmp_path / "toy", **parts())
-    with pytest.raises(OSError, match=r"disk full"):
+    with pytest.raises(DisentrecError, match=r"cannot be written: disk full.*toy"):
         write_dataset(tmp_path / "toy", **parts(), extra_files=fail, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["toy"]
     assert read_dataset(tmp_path / "toy").fingerprint == old.fingerprint

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from disentrec.data.bazaar import BazaarParameters, write_bazaar
 from disentrec.data.protocol import Protocol
@@ -87,6 +88,20 @@ def test_same_spec_gives_the_same_numbers_and_arrays(spec, shop, tmp_path):
     assert arrays[0] == arrays[1]
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("model", ["sr-gnn", "lightgcn"])
+def test_so_it_does_for_any_number_of_threads(spec, shop, tmp_path, model, threads):
+    """Each number against itself: sums may be cut otherwise by another one (book/method.md)."""
+    same = replace(spec, model=model, settings={"dim": 64}, training=Training(epochs=1, batch_size=512))
+    try:
+        one, two = (run(same, shop.folder, Store(tmp_path / name), threads=threads) for name in ("one", "two"))
+        assert torch.get_num_threads() == threads == one.content["environment"]["threads"]
+    finally:
+        torch.set_num_threads(1)
+    assert one.content["metrics"] == two.content["metrics"] and one.content["curves"] == two.content["curves"]
+    assert one.path.with_suffix(".npz").read_bytes() == two.path.with_suffix(".npz").read_bytes()
+
+
 def test_released_reporting_takes_maxima_and_counts_overlapping_cases(spec, shop, tmp_path):
     released = replace(spec, protocol=Protocol.released())
     record = run(released, shop.folder, Store(tmp_path))
@@ -110,7 +125,7 @@ def test_diverged_run_is_recorded_as_diverged(spec, shop, tmp_path):
 def test_interrupted_write_leaves_no_record(spec, shop, tmp_path, monkeypatch):
     store = Store(tmp_path)
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DisentrecError, match="cannot be written: disk full.*start the same command again"):
         store.save(spec, {"status": "finished"}, {"test_rank": np.ones(3)})
     monkeypatch.undo()
     assert spec not in store and list(tmp_path.rglob("*.*")) == []

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from disentrec.data.drafts import write_atomically
+from disentrec.data.drafts import sweep, write_atomically
 
 logger = logging.getLogger(__name__)
 CHUNK = 2048  # rows: seconds of work for a transformer, a few MB of memory and file
@@ -34,7 +34,7 @@ def in_chunks(
     out = np.zeros(shape, dtype=np.float32)
     place = None if work is None else work / key
     if place is not None:
-        place.mkdir(parents=True, exist_ok=True)
+        sweep([place])
     for start in range(0, len(order), size):
         rows = order[start : start + size]
         path = None if place is None else place / f"{start:09}-{len(rows)}.npy"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from disentrec.data.drafts import write_atomically
+from disentrec.data.drafts import sweep, write_atomically
 from disentrec.data.fingerprint import array_hash
 from disentrec.errors import DisentrecError, unknown_name
 
@@ -40,9 +40,9 @@ def write_feature(folder: Path | str, name: str, values: np.ndarray, record: Map
         "covered": int(values.any(axis=1).sum()),
     }
     text = json.dumps(full, indent=1, sort_keys=True) + "\n"
-    place.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
+    sweep([place.parent])
     # The record goes last: a feature with a record is whole, and one whose record is older is found out by its digest.
     write_atomically(place, lambda file: file.write(buffer.getvalue()))
     write_atomically(place.with_suffix(".json"), lambda file: file.write(text.encode()))

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from disentrec.data.drafts import write_atomically
+from disentrec.data.drafts import sweep, write_atomically, writing
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.paths import PACKAGE, ROOT
 from disentrec.report.explore import write_explore
@@ -121,12 +121,13 @@ def execute_book(root: Path = ROOT, only: Sequence[str] | None = None, force: bo
     pages = root / "_build" / "chapters" / "pages.json"
     pages_stale = only is None and (force or _read_stamp(pages) != [trees])
     if pages_stale:
-        results.mkdir(exist_ok=True)
         write_scorecard(results)  # chapters read it
     chosen = [plan for plan in plans if not only or plan.name in only]
     stale = [plan for plan in chosen if force or not plan.fresh(trees)]
     for plan in tqdm(stale, desc="chapters", disable=None):
         logger.info("executing %s", plan.name)
+        with writing(plan.stamp):  # its figures change before the chapter does: a kill in between must not look fresh
+            plan.stamp.unlink(missing_ok=True)
         run_notebook(plan.notebook, plan.target, plan.parameters, root=root)
         _write_stamp(plan.stamp, [plan.inputs(trees), _hash(plan.target.read_text())])
     if pages_stale:
@@ -149,10 +150,13 @@ def run_notebook(
 
     given = dict(parameters or {})
     check_parameters(notebook, given)
-    target.parent.mkdir(parents=True, exist_ok=True)
     scratch = root / "_build" / "notebooks" / target.name
-    scratch.parent.mkdir(parents=True, exist_ok=True)
-    _papermill(notebook, scratch, given, target.parent)
+    for folder in (target.parent, scratch.parent):
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            sweep([folder])
+    with writing(scratch):
+        _papermill(notebook, scratch, given, target.parent)
     shown = {**declared_parameters(notebook), **given, "rerun": rerun_command(notebook, given, root)}
     book = clean(nbformat.read(scratch, as_version=4), target.stem, shown)
     _refuse_volatile(book, notebook, root)
@@ -254,5 +258,4 @@ def _read_stamp(path: Path) -> list[str]:
 
 
 def _write_stamp(path: Path, content: list[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: file.write(json.dumps(content).encode()))

@@ -11,6 +11,7 @@ from IPython.display import Markdown
 from PIL import Image
 
 from disentrec.data.bazaar import CAUSES, draw_title
+from disentrec.data.drafts import write_atomically
 from disentrec.evaluation.metrics import per_case
 from disentrec.paths import GENERATED, RESULTS
 from disentrec.report.tables import CEILING_LABELS, NOT_RUN, dataset_title, myst_table, percent, show
@@ -121,8 +122,7 @@ def pictures(folder: Path = GENERATED, columns: int = 6) -> Markdown:
     sheet = Image.new("RGB", (columns * (side + gap) - gap, lines * (side + gap) - gap), "white")
     for number, tile in enumerate(tiles):
         sheet.paste(tile, ((number % columns) * (side + gap), (number // columns) * (side + gap)))
-    folder.mkdir(parents=True, exist_ok=True)
-    sheet.save(folder / "shop.png")
+    write_atomically(folder / "shop.png", lambda file: sheet.save(file, format="PNG"))
     caption = "Pictures of the shop, drawn from titles: " + "; ".join(SHOWN[:6]) + "; and so on."
     alt = f"A sheet of {len(SHOWN)} drawn shop items, such as a red striped mug and a teal dotted teapot."
     lines = [

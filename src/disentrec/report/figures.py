@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from disentrec import models
+from disentrec.data.drafts import write_atomically
 from disentrec.evaluation.metrics import per_case
 from disentrec.paths import BOOK, GENERATED
 from disentrec.report.compare import Comparison
@@ -107,11 +109,11 @@ def myst_figure(drawing: Figure, name: str, caption: str, alt: str, *, folder: P
     """
     if not alt.strip():
         raise ValueError(f"figure {name} has no text alternative")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.svg"
+    path, drawn = folder / f"{name}.svg", io.StringIO()
     with mpl.rc_context(STYLE):
-        drawing.savefig(path, format="svg", bbox_inches="tight", metadata=NO_METADATA)
-    path.write_text(re.sub(r"[ \t]+$", "", path.read_text(), flags=re.MULTILINE))
+        drawing.savefig(drawn, format="svg", bbox_inches="tight", metadata=NO_METADATA)
+    text = re.sub(r"[ \t]+$", "", drawn.getvalue(), flags=re.MULTILINE)
+    write_atomically(path, lambda file: file.write(text.encode()))
     place = f"/{path.relative_to(BOOK.parent).as_posix()}" if path.is_relative_to(BOOK.parent) else str(path)
     lines = [
         f"```{{figure}} {place}",

@@ -37,9 +37,8 @@ Line = tuple[str, list[tuple[str, float, str]], float]
 
 
 def write_pages(store: Path | str, folder: Path) -> None:
-    """Writes scorecard.md, story.md (and .svg), not_yet_run.md, models.md and limits.md into `folder`, from a store's records."""
+    """Writes what prose pages include into `folder`, computed from the records of a store."""
     entries = scorecard(store)
-    folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "scorecard.md", landing_scorecard(entries))
     _write(folder / "not_yet_run.md", not_yet_run(store, entries))
     _write(folder / "story.md", story(store, folder))
@@ -177,7 +176,6 @@ def story_figure(lines: Sequence[Line], title: str) -> Figure:
 
 def write_rerun(store: Path | str, rerun: Path, target: Path) -> None:
     """Writes what the runs of this machine say beside the published ones; a hint where there are none."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     _write(target, rerun_table(Store(store), Store(rerun)))
 
 

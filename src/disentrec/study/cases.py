@@ -51,7 +51,6 @@ def publish_dataset(store: Store, name: str) -> dict[str, Any]:
         pairs = split_interactions(dataset, Protocol(split=split_rule(name)))
         info["user_statistics"] = user_statistics(dataset, pairs)
         facts |= user_facts(dataset, pairs)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **facts))
     text = json.dumps(info, indent=1, sort_keys=True) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))

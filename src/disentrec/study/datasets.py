@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from disentrec.data.drafts import claim
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.paths import DATA
 from disentrec.study.papers import sources
@@ -27,7 +28,9 @@ def dataset_folder(name: str, root: Path = DATA) -> Path:
     if source.source == "bazaar":
         from disentrec.data.bazaar import BazaarParameters, write_bazaar
 
-        write_bazaar(folder, BazaarParameters.preset(source.scale, **source.knobs))
+        with claim(root / f".{name}.lock"):
+            if not (folder / "dataset.json").exists():  # another process may have made it meanwhile
+                write_bazaar(folder, BazaarParameters.preset(source.scale, **source.knobs))
         return folder
     raise DisentrecError(
         f"the data set {name!r} is not here",

@@ -50,7 +50,6 @@ def publish_features(store: Store, name: str) -> dict[str, dict[str, Any]]:
     if not here:
         return known
     path = _path(store, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(here, indent=1, sort_keys=True) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
     return here

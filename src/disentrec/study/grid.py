@@ -12,33 +12,48 @@ from pathlib import Path
 from tqdm import tqdm
 
 from disentrec.errors import DisentrecError
-from disentrec.study.runner import run
+from disentrec.study.runner import CHECKPOINT_SECONDS, run
 from disentrec.study.spec import RunSpec
 from disentrec.study.store import RunRecord, Store
+from disentrec.workers import end_with_parent
 
 #: A worker that dies (out of memory, killed) takes the pool with it: begin again with what is left, so often.
 ROUNDS = 3
 
 
 def run_grid(
-    specs: Sequence[RunSpec], folders: Callable[[str], Path], store: Store, *, jobs: int = 1, threads: int = 1
+    specs: Sequence[RunSpec],
+    folders: Callable[[str], Path],
+    store: Store,
+    *,
+    jobs: int = 1,
+    threads: int = 1,
+    checkpoint: float = CHECKPOINT_SECONDS,
 ) -> list[RunRecord]:
     """Returns the records of all specs, running those the store does not hold.
 
     `folders` gives the dataset folder of a name. A run that raises stops the grid with its own error; runs
-    finished so far stay. Raises DisentrecError when workers die in every round.
+    finished so far stay. A run that another grid is at is left to it, and waited for in the end. Raises
+    DisentrecError when workers die in every round.
     """
+    store.tidy()
     unique = {spec.hash: spec for spec in specs}
     missing = [spec for spec in unique.values() if spec not in store]
     with tqdm(total=len(unique), initial=len(unique) - len(missing), desc="runs", disable=None) as bar:
         if jobs == 1:
-            for spec in missing:
-                run(spec, folders(spec.dataset), store, threads=threads)
-                bar.update()
+            for patient in (False, True):
+                options = {"threads": threads, "checkpoint": checkpoint, "wait": patient}
+                left = []
+                for spec in missing:
+                    if run(spec, folders(spec.dataset), store, **options) is None:
+                        left.append(spec)
+                    else:
+                        bar.update()
+                missing = left
         else:
             for _ in range(ROUNDS):
                 missing = [spec for spec in missing if spec not in store]
-                if not missing or _round(missing, folders, store, jobs, threads, bar):
+                if not missing or _round(missing, folders, store, jobs, threads, checkpoint, bar):
                     break
             else:
                 raise DisentrecError(
@@ -49,7 +64,15 @@ def run_grid(
     return [record for spec in specs if (record := store.get(spec)) is not None]
 
 
-def _round(specs: Sequence[RunSpec], folders: Callable, store: Store, jobs: int, threads: int, bar: tqdm) -> bool:
+def _round(
+    specs: Sequence[RunSpec],
+    folders: Callable,
+    store: Store,
+    jobs: int,
+    threads: int,
+    checkpoint: float,
+    bar: tqdm,
+) -> bool:
     """Returns True when every spec ran, False when a worker died."""
     # Spawned, not forked: OpenMP's threads do not survive a fork. One thread each keeps two runs apart.
     os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -57,16 +80,19 @@ def _round(specs: Sequence[RunSpec], folders: Callable, store: Store, jobs: int,
     for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
         os.environ.setdefault(name, str(1 << 30))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        pending: set[Future] = set()
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent) as pool:
         try:
-            for spec in specs:
-                pending.add(pool.submit(run, spec, folders(spec.dataset), store, threads=threads))
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                    bar.update()
+            for patient in (False, True):
+                options = {"threads": threads, "checkpoint": checkpoint, "wait": patient}
+                pending: set[Future] = {
+                    pool.submit(run, spec, folders(spec.dataset), store, **options)
+                    for spec in specs
+                    if not patient or spec not in store
+                }
+                while pending:
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        bar.update(future.result() is not None)
         except BrokenProcessPool:
             return False
         except BaseException:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 import resource
 import subprocess
@@ -17,6 +19,7 @@ import pandas as pd
 import torch
 
 from disentrec import models
+from disentrec.data.drafts import claim
 from disentrec.data.fingerprint import array_hash
 from disentrec.data.interactions import TopNSplit
 from disentrec.data.protocol import Protocol
@@ -25,20 +28,44 @@ from disentrec.data.sessions import SessionSplit
 from disentrec.encode.store import read_feature
 from disentrec.errors import DisentrecError
 from disentrec.models import Catalogue, UserCatalogue
-from disentrec.paths import ROOT
+from disentrec.paths import PACKAGE, ROOT
 from disentrec.study.spec import RunSpec
 from disentrec.study.store import RunRecord, Store
-from disentrec.training import Task, TrainingResult, task_of, train
+from disentrec.training import Checkpoint, Task, TrainingResult, task_of, train
+
+#: A training is kept at the end of an epoch when so many seconds have passed since it was kept last.
+CHECKPOINT_SECONDS = 60.0
 
 
-def run(spec: RunSpec, folder: Path, store: Store, *, threads: int = 1, device: str = "cpu") -> RunRecord:
+def run(
+    spec: RunSpec,
+    folder: Path,
+    store: Store,
+    *,
+    threads: int = 1,
+    device: str = "cpu",
+    checkpoint: float = CHECKPOINT_SECONDS,
+    wait: bool = True,
+) -> RunRecord | None:
     """Returns the record of `spec`, from the store if it is there, else by running it.
 
-    Raises DisentrecError if `folder` holds other data than the spec names.
+    One process alone runs a spec; while another one does, this one waits for its record, or returns None at once
+    without `wait`. A run that was killed goes on from its checkpoint. Raises DisentrecError if `folder` holds other
+    data than the spec names.
     """
     record = store.get(spec)
     if record is not None:
         return record
+    with claim(store.unfinished(spec, "lock"), wait=wait) as mine:
+        if not mine:
+            return None
+        kept = Checkpoint(store.unfinished(spec, "safetensors"), _key(threads, device), checkpoint)
+        record = store.get(spec) or _run(spec, folder, store, threads, device, kept)
+        kept.remove()
+        return record
+
+
+def _run(spec: RunSpec, folder: Path, store: Store, threads: int, device: str, checkpoint: Checkpoint) -> RunRecord:
     started = time.perf_counter()
     torch.set_num_threads(threads)
     kind = models.get(spec.model).task
@@ -52,7 +79,7 @@ def run(spec: RunSpec, folder: Path, store: Store, *, threads: int = 1, device: 
     known = (catalogue if kind == "session" else user_catalogue)(dataset, task.split, spec.encoded)
     model = models.build(spec.model, spec.settings, known, spec.seed)
     before = _analysis(model, dataset, task, spec) if spec.analyse is True else None
-    result = train(model, task, spec.training, spec.seed, device)
+    result = train(model, task, spec.training, spec.seed, device, checkpoint)
     scoring = time.perf_counter()
     metrics, arrays = _score(model, task, spec, result)
     scored = time.perf_counter()
@@ -177,6 +204,20 @@ def environment(threads: int, device: str) -> dict[str, Any]:
         "cpu": _cpu(),
         "system": platform.system(),
     }
+
+
+def _key(threads: int, device: str) -> str:
+    """Returns what besides the spec a training must share with the checkpoint it goes on from."""
+    return json.dumps({**environment(threads, device), "code": _code()}, sort_keys=True)
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """Returns a digest of the package: a commit does not tell two states of changed files apart."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from disentrec.data.drafts import write_atomically
+from disentrec.data.drafts import sweep, write_atomically, writing
 from disentrec.errors import DisentrecError
 from disentrec.study.spec import RunSpec
 from disentrec.training.tasks import case_scores
@@ -92,8 +92,20 @@ class Store:
     def save(self, spec: RunSpec, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> RunRecord:
         """Writes the arrays, then the record: a record that exists is whole."""
         path = self.path(spec)
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
         text = json.dumps({"format": FORMAT, "hash": spec.hash, **content}, indent=1, sort_keys=True) + "\n"
         write_atomically(path, lambda file: file.write(text.encode()))
         return RunRecord(path, json.loads(text))
+
+    def unfinished(self, spec: RunSpec, kind: str) -> Path:
+        """Returns where a run keeps what it needs until it is recorded: kind "lock" or "safetensors"."""
+        return self.root / "unfinished" / f"{spec.hash}.{kind}"
+
+    def tidy(self) -> None:
+        """Removes what killed processes left: parts of files, and checkpoints and claims of runs that are recorded."""
+        sweep([*self.root.glob("records/*/*"), *(self.root / name for name in ("unfinished", "datasets", "features"))])
+        recorded = {path.stem for path in self.root.glob("records/*/*/*.json")}
+        for path in self.root.glob("unfinished/*.*"):
+            if path.stem in recorded:  # killed before it could do so itself
+                with writing(path, "removed"):
+                    path.unlink(missing_ok=True)

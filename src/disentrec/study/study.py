@@ -16,6 +16,7 @@ from disentrec.study.datasets import dataset_folder
 from disentrec.study.features import known_features, publish_features
 from disentrec.study.grid import run_grid
 from disentrec.study.papers import Artefact, Budget, Paper, Row, load_paper, sources
+from disentrec.study.runner import CHECKPOINT_SECONDS
 from disentrec.study.spec import RunSpec, encoded_for, training_settings
 from disentrec.study.store import RunRecord, Store
 from disentrec.training.tasks import TASKS
@@ -68,7 +69,14 @@ class Study:
             if set(row.needs) <= has and (not row.needs_features or has_features(self.store, dataset))
         ]
 
-    def run(self, names: Iterable[str], datasets: Sequence[str] = (), *, jobs: int = 1) -> None:
+    def run(
+        self,
+        names: Iterable[str],
+        datasets: Sequence[str] = (),
+        *,
+        jobs: int = 1,
+        checkpoint: float = CHECKPOINT_SECONDS,
+    ) -> None:
         """Runs the artefacts: first every configuration to be tuned, then the rows from the chosen ones."""
         planned = [
             (artefact, dataset)
@@ -85,14 +93,14 @@ class Study:
             for model in dict.fromkeys(row.model for row in self.rows(artefact, dataset) if row.tuned)
             for spec in self.tuning_specs(model, artefact.tuned_on or dataset)
         ]
-        run_grid(tuning, dataset_folder, self.store, jobs=jobs)
+        run_grid(tuning, dataset_folder, self.store, jobs=jobs, checkpoint=checkpoint)
         specs = [
             spec
             for artefact, dataset in planned
             for row in self.rows(artefact, dataset)
             for spec in self.row_specs(artefact, row, dataset)
         ]
-        run_grid(specs, dataset_folder, self.store, jobs=jobs)
+        run_grid(specs, dataset_folder, self.store, jobs=jobs, checkpoint=checkpoint)
 
     def tuning_specs(self, model: str, dataset: str) -> list[RunSpec]:
         """Returns the specs a model is tuned over: as many for every model as the budget says."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from disentrec.models.base import SessionModel, TopNModel
+from disentrec.training.checkpoint import Checkpoint
 from disentrec.training.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -44,16 +45,24 @@ class TrainingResult:
     train_seconds: float = 0.0
     #: Test ranks after every epoch; filled only where the protocol selects on test (D6).
     test_ranks: list[np.ndarray] = field(default_factory=list)
+    #: The selected state so far; None under D6, which keeps the last one.
+    best_state: dict[str, torch.Tensor] | None = None
 
 
 def train(
-    model: SessionModel | TopNModel, task: Task, training: Training, seed: int, device: str = "cpu"
+    model: SessionModel | TopNModel,
+    task: Task,
+    training: Training,
+    seed: int,
+    device: str = "cpu",
+    checkpoint: Checkpoint | None = None,
 ) -> TrainingResult:
     """Trains `model` in place and leaves it in the selected state.
 
     Clean protocol: the state with the best validation value of the task's selection metric; the test part is not looked
     at. Under `select_on_test` every epoch is scored on test, as released (DIMO main.py:61-73), and the last state
-    stays. A non-finite loss ends the training with status "diverged".
+    stays. A non-finite loss ends the training with status "diverged". With a `checkpoint`, a training that was killed
+    goes on after its last kept epoch, to the same numbers.
     """
     result = TrainingResult()
     protocol = task.protocol
@@ -65,8 +74,12 @@ def train(
     optimiser = torch.optim.Adam(
         model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
     )
-    best_value, best_state = -math.inf, None
-    for epoch in range(training.epochs):
+    best_value = -math.inf
+    if checkpoint and checkpoint.restore(result, model, optimiser, rng) and result.best_state is not None:
+        best_value = result.curves[result.best_epoch]["valid"][task.selection]
+    for epoch in range(len(result.curves), training.epochs):
+        if checkpoint and checkpoint.due():
+            checkpoint.write(result, model, optimiser, rng)
         started = time.perf_counter()
         for group in optimiser.param_groups:
             group["lr"] = training.learning_rate * training.decay ** (epoch / 50)
@@ -91,11 +104,11 @@ def train(
         log.info("epoch %d: %s, validation %s %.4f", epoch, _brief(losses), task.selection, value)
         if value > best_value:
             best_value, result.best_epoch = value, epoch
-            best_state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+            result.best_state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         elif epoch - result.best_epoch >= training.patience:
             break
-    if best_state is not None:
-        model.load_state_dict(best_state)
+    if result.best_state is not None:
+        model.load_state_dict(result.best_state)
     return result
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from disentrec.data.drafts import write_atomically
+from disentrec.data.drafts import flush, part_of, sweep, write_atomically
 from disentrec.errors import DisentrecError
 
 ATTEMPTS = 3
@@ -50,6 +52,7 @@ def fetch(url: str, folder: Path) -> tuple[Path, dict[str, object]]:
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise DisentrecError(f"not an address that can be downloaded: {url}", how="Give one of http:// or https://")
+    sweep([folder])
     name = re.sub(r"[^\w.-]+", "_", unquote(urlsplit(url).path.rpartition("/")[2]))
     path, note = folder / name, folder / f"{name}.json"
     known = _read_note(note)
@@ -79,6 +82,11 @@ def _retrieve(url: str, path: Path, sha256: str | None) -> None:
     import pooch
     import requests
 
+    if path.exists() and (sha256 is None or pooch.file_hash(str(path)) == sha256):
+        return
+    # In a folder of its own until it is whole: there the next start knows the leftovers of a killed download.
+    draft = part_of(path)
+    wanted = sha256 and f"sha256:{sha256}"
     # A server that calls a .gz file an encoding would have it unpacked on the way.
     headers = {"Accept-Encoding": "identity"}
     bar = sys.stderr.isatty()
@@ -86,7 +94,9 @@ def _retrieve(url: str, path: Path, sha256: str | None) -> None:
     with quiet(pooch.get_logger(), logging.getLogger("urllib3")):
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                pooch.retrieve(url, sha256 and f"sha256:{sha256}", path.name, path.parent, downloader=downloader)
+                pooch.retrieve(url, wanted, path.name, draft, downloader=downloader)
+                flush([draft / path.name])
+                os.replace(draft / path.name, path)
                 return
             except requests.HTTPError as error:
                 problem, again = _status(error), error.response.status_code >= 500
@@ -104,6 +114,8 @@ def _retrieve(url: str, path: Path, sha256: str | None) -> None:
                     where=path,
                     how="Choose a folder that can be written and has room, with --raw",
                 ) from error
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
             if not again:
                 break
             if attempt < ATTEMPTS:

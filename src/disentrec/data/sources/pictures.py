@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from disentrec.data.drafts import write_atomically
+from disentrec.data.drafts import write_atomically, writing
 from disentrec.data.sources.download import quiet
 
 LIMIT = 5 << 20  # bytes of one picture
@@ -33,7 +33,8 @@ def fetch_pictures(urls: Sequence[str], folder: Path) -> tuple[list[Path | None]
     page, too large, no picture, not http) leaves a note and is not asked for again; a server that does not answer
     is asked again by the next call.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()
     places = [folder / f"{hashlib.sha256(url.encode('utf-8', 'replace')).hexdigest()[:32]}.jpg" for url in urls]
     wanted = {place: url for place, url in zip(places, urls, strict=True) if url}
