@@ -1,4 +1,4 @@
-"""The command line: `disentrec data | encode | train | study | scorecard | notebook | book`."""
+"""The command line: `disentrec data | encode | train | study | scorecard | bundle | notebook | book`."""
 
 from __future__ import annotations
 
@@ -52,6 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     card = commands.add_parser("scorecard", help="decide every claim from the records and print the verdicts")
     card.add_argument("--store", type=Path, default=RESULTS)
     card.set_defaults(run=_run_scorecard)
+    bundle = commands.add_parser("bundle", help="write the results as one zip file, or check that it may be written")
+    bundle.add_argument("out", type=Path, nargs="?", metavar="OUT.zip")
+    bundle.add_argument("--check", action="store_true", help="fail where records no longer match the code")
+    bundle.add_argument("--store", type=Path, default=RESULTS)
+    bundle.set_defaults(run=_run_bundle)
     notebook = commands.add_parser("notebook", help="execute one notebook with parameters of your own")
     notebook.add_argument("name", help="a notebook below notebooks/, or a path")
     notebook.add_argument("-p", action="append", default=[], metavar="PARAMETER=VALUE", dest="parameters")
@@ -289,6 +294,23 @@ def _run_scorecard(options: argparse.Namespace) -> None:
     from disentrec.report.scorecard import print_scorecard, write_scorecard
 
     print_scorecard(write_scorecard(options.store))
+
+
+def _run_bundle(options: argparse.Namespace) -> None:
+    from disentrec.report.bundle import check_bundle, write_bundle
+
+    if options.out is None and not options.check:
+        raise DisentrecError("where to write the bundle is not said", how="Give OUT.zip, or --check")
+    if options.check:
+        found = check_bundle(options.store)
+        for hash_ in found.unnamed:
+            print(f"no table asks for the run {hash_}")
+        if found.faults:
+            what = f"{len(found.faults)} of what is published no longer match: {'; '.join(found.faults[:20])}"
+            raise DisentrecError(what, where=options.store, how="Run them again, or bring back the code that made them")
+        print(f"{found.runs} records match the code, {len(found.unnamed)} of them stand in no table")
+    if options.out is not None:
+        print(write_bundle(options.out, options.store))
 
 
 def _run_notebook(options: argparse.Namespace) -> None:
