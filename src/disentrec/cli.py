@@ -76,7 +76,7 @@ def _data(parser: argparse.ArgumentParser) -> None:
     make = commands.add_parser("make", help="generate an embedded data set by its name in the study")
     make.add_argument("name")
     make.set_defaults(run=_run_data_make)
-    fetch = commands.add_parser("import", help="import a folder of parquet files as a dataset folder")
+    fetch = commands.add_parser("import", help="import a folder of parquet or CSV files as a dataset folder")
     fetch.add_argument("source", type=Path)
     fetch.add_argument("target", type=Path, nargs="?", help="the dataset folder to write")
     fetch.add_argument("--name", help="a data set of the study: its own cut, below the data folder")

@@ -44,7 +44,8 @@ manifest.json    versions and commits with the number of runs each made, and the
 citation.bib     the study and the four papers; please cite the paper whose claim you use
 
 A number of the book is the mean over the runs of a line of tables.csv. To make a run again, install the version of its
-line, get the data of that fingerprint and train the configuration of its line. Runs of status "diverged" have no metrics.
+line, get the data of that fingerprint and train the configuration of its line. Runs of status "diverged" have no
+metrics.
 
 Code, text and numbers: Apache-2.0. Terms of the data: datasets.json.
 """
@@ -146,8 +147,8 @@ def citations(book: Path = BOOK) -> str:
     """Returns BibTeX of the study and of the four papers."""
     own = (
         f"@software{{disentrec,\n  author  = {{{{The disentrec authors}}}},\n"
-        f"  title   = {{disentrec: {{ID}} or modality? Four papers on disentangled multimodal recommendation, reproduced"
-        f" and audited}},\n  version = {{{__version__}}},\n  year    = {{2026}}\n}}\n"
+        f"  title   = {{disentrec: {{ID}} or modality? Four papers on disentangled multimodal recommendation,"
+        f" reproduced and audited}},\n  version = {{{__version__}}},\n  year    = {{2026}}\n}}\n"
     )
     entries = (book / "references.bib").read_text(encoding="utf-8").split("\n\n")
     found = {entry.partition("{")[2].partition(",")[0]: entry.strip() for entry in entries}
