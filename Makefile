@@ -17,7 +17,7 @@ CHAPTERS := $(wildcard book/chapters/*.ipynb)
 CHECKED := $(patsubst %,book/chapters/%.ipynb,data dimo_main price_list)
 # The results as one file, for the page that offers it.
 BUNDLE := _build/disentrec-results.zip
-BUNDLED := $(shell find results src/disentrec -name '*.json' -o -name '*.py' -o -name '*.yaml') book/references.bib
+BUNDLED := $(shell find results src/disentrec -name '*.json' -o -name '*.py' -o -name '*.yaml') CITATION.bib
 
 # One thread per process: small matrix products are slower with more, and runs are what is parallel.
 export OMP_NUM_THREADS := 1

@@ -19,16 +19,16 @@ from typing import Any
 from disentrec import __version__
 from disentrec.data.drafts import write_atomically
 from disentrec.errors import DisentrecError
-from disentrec.paths import BOOK, RESULTS
+from disentrec.paths import RESULTS, ROOT
 from disentrec.report.scorecard import deviations, scorecard
 from disentrec.study import RunRecord, Store, Study, load_paper, paper_names
 from disentrec.study.cases import known_dataset
 
 NAME = "disentrec-results"
+#: The study and the papers whose claims it tests.
+CITATION = ROOT / "CITATION.bib"
 #: The first moment a zip file can name: entries carry no date of their own.
 DATE = (1980, 1, 1, 0, 0, 0)
-#: The works whose claims are tested; the entries of the bibliography that go along.
-CITED = ("zhang2024dimo", "zhang2023mmsbr", "li2024addrl", "liu2023idsf")
 TABLE = ("paper", "artefact", "row", "label", "budget", "dataset", "planned", "runs")
 README = """\
 Results of disentrec {version}
@@ -62,15 +62,15 @@ class Check:
     faults: tuple[str, ...]
 
 
-def write_bundle(target: Path, store: Path | str = RESULTS, book: Path = BOOK) -> Path:
+def write_bundle(target: Path, store: Path | str = RESULTS) -> Path:
     """Writes the results of a store as a zip file and returns its path."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    content = bundle_bytes(bundle_files(Store(store), book))
+    content = bundle_bytes(bundle_files(Store(store)))
     write_atomically(target, lambda file: file.write(content))
     return target
 
 
-def bundle_files(store: Store, book: Path = BOOK) -> dict[str, str]:
+def bundle_files(store: Store) -> dict[str, str]:
     """Returns the texts of the bundle by file name."""
     records = list(store.records())
     tables = list(table_lines(store))
@@ -83,7 +83,7 @@ def bundle_files(store: Store, book: Path = BOOK) -> dict[str, str]:
         "deviations.json": _json(deviations(store.root)),
         "datasets.json": _json({name: known_dataset(store, name) for name in names}),
         "manifest.json": _json(manifest(records, _unnamed(store, records))),
-        "citation.bib": citations(book),
+        "citation.bib": CITATION.read_text(encoding="utf-8"),
     }
 
 
@@ -141,21 +141,6 @@ def manifest(records: Sequence[RunRecord], unnamed: Sequence[str]) -> dict[str, 
         ],
         "runs_of_no_table": list(unnamed),
     }
-
-
-def citations(book: Path = BOOK) -> str:
-    """Returns BibTeX of the study and of the four papers."""
-    own = (
-        f"@software{{disentrec,\n  author  = {{{{The disentrec authors}}}},\n"
-        f"  title   = {{disentrec: {{ID}} or modality? Four papers on disentangled multimodal recommendation,"
-        f" reproduced and audited}},\n  version = {{{__version__}}},\n  year    = {{2026}}\n}}\n"
-    )
-    entries = (book / "references.bib").read_text(encoding="utf-8").split("\n\n")
-    found = {entry.partition("{")[2].partition(",")[0]: entry.strip() for entry in entries}
-    missing = [name for name in CITED if name not in found]
-    if missing:
-        raise DisentrecError(f"no entry for {', '.join(missing)}", where=book / "references.bib")
-    return "\n\n".join([own.strip(), *(found[name] for name in CITED)]) + "\n"
 
 
 def check_bundle(store: Path | str = RESULTS) -> Check:
