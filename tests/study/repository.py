@@ -45,11 +45,11 @@ class Repository:
         return done.stdout
 
 
-def blocks(page: str, language: str) -> list[str]:
-    """Returns the code blocks of a page of the book in one language, in order."""
+def commands_of(page: str) -> list[str]:
+    """Returns the lines of the one bash block of a page of the book, continued ones joined."""
     text = (BOOK / page).read_text(encoding="utf-8")
-    found = re.findall(rf"^```(?:\{{code-block\}} )?{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
-    return [re.sub(r"^:caption: .*\n", "", block) for block in found]
+    (block,) = re.findall(r"^```bash\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return block.replace("\\\n", "").strip().splitlines()
 
 
 def caption(page: str, title: str) -> str:

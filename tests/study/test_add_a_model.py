@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from .repository import Repository, blocks, caption
+from .repository import Repository, caption, commands_of
 
 PAGE = "add_a_model.md"
 FILE, ROW = "src/disentrec/models/bag.py", "src/disentrec/papers/sessions.yaml"
@@ -33,8 +33,7 @@ def test_one_file_and_one_row_make_a_line_in_every_table(repository):
     row.write_text(row.read_text() + "\n" + caption(PAGE, ROW))
     assert [left(repository.run(plan)) for plan in plans] == [count + 2 for count in before]  # a run per seed
 
-    (commands,) = blocks(PAGE, "bash")
-    trained, _, _ = [repository.run(command) for command in commands.strip().splitlines()]
+    trained, _, _ = [repository.run(command) for command in commands_of(PAGE)]
     assert "runs/records/bazaar-tiny/bag/" in trained
     cells = json.loads((repository.root / "mine.ipynb").read_text())["cells"]
     assert re.search(r"\| Bag of items \| \d", json.dumps(cells))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from disentrec.data.schema import read_dataset
 
-from .repository import Repository, blocks, caption
+from .repository import Repository, caption, commands_of
 
 PAGE = "bring_your_data.md"
 KINDS, SESSIONS = 8, 240
@@ -70,8 +70,7 @@ def test_the_files_of_the_page_are_an_import(tmp_path):
 
 def test_five_commands_make_a_table(repository):
     shop(repository.root / "my_shop")
-    (block,) = blocks(PAGE, "bash")
-    commands = block.strip().splitlines()
+    commands = commands_of(PAGE)
     assert len(commands) == 5
     said = [repository.run(command) for command in commands]
     dataset = read_dataset(repository.root / "data" / "my-shop")

@@ -1,6 +1,6 @@
 """A Sphinx extension: what a public repository adds to the pages, all from `repository: url` in _config.yml.
 
-With an empty address there is no button and no sitemap: none that leads nowhere.
+With an empty address there is no button and no sitemap: none that leads nowhere. Docstrings become pages, too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ def setup(app: Any) -> dict[str, Any]:
     """Adds the buttons when the configuration is read, and the sitemap when the pages are written."""
     app.connect("config-inited", add_buttons)
     app.connect("build-finished", write_sitemap)
+    if "autodoc-process-docstring" in app.events.events:
+        app.connect("autodoc-process-docstring", plain_metrics)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -27,6 +29,11 @@ def add_buttons(app: Any, config: Any) -> None:
     if options.get("repository_url"):
         options.update(dict.fromkeys(BUTTONS, True))
         options.setdefault("launch_buttons", {"binderhub_url": BINDER, "notebook_interface": "jupyterlab"})
+
+
+def plain_metrics(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Escapes the sign in names such as MRR@20, which reStructuredText takes for addresses of mail."""
+    lines[:] = [re.sub(r"(?<=\w)@(?=\w)", r"\\@", line) for line in lines]
 
 
 def public_address(repository: str) -> str:
