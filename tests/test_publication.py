@@ -102,9 +102,17 @@ def test_without_an_address_there_is_no_button():
 
 def test_an_address_brings_buttons_and_a_sitemap(tmp_path):
     public = config("https://github.com/Someone/study")
+    public.html_theme_options["launch_buttons"] = {
+        "binderhub_url": "",
+        "colab_url": "",
+        "notebook_interface": "classic",
+    }
     online.add_buttons(None, public)
     assert all(public.html_theme_options[button] for button in online.BUTTONS)
-    assert public.html_theme_options["launch_buttons"]["binderhub_url"] == online.BINDER
+    assert public.html_theme_options["launch_buttons"] == {
+        "binderhub_url": online.BINDER,
+        "notebook_interface": "jupyterlab",
+    }
     builder = SimpleNamespace(format="html", get_target_uri=lambda name: f"{name}.html")
     app = SimpleNamespace(
         config=public, builder=builder, outdir=tmp_path, env=SimpleNamespace(found_docs={"book/b", "book/a"})

@@ -28,7 +28,9 @@ def add_buttons(app: Any, config: Any) -> None:
     options = config.html_theme_options
     if options.get("repository_url"):
         options.update(dict.fromkeys(BUTTONS, True))
-        options.setdefault("launch_buttons", {"binderhub_url": BINDER, "notebook_interface": "jupyterlab"})
+        given = {key: value for key, value in options.get("launch_buttons", {}).items() if value}
+        # Jupyter Book's own defaults are an empty address and the classic interface, which Binder no longer offers.
+        options["launch_buttons"] = {"binderhub_url": BINDER, **given, "notebook_interface": "jupyterlab"}
 
 
 def plain_metrics(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
