@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test study install clean
+.PHONY: help book test check study install clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,6 +13,11 @@ JOBS ?= 2
 STUDY ?= dimo mmsbr/main
 HTML := _build/html/index.html
 CHAPTERS := $(wildcard book/chapters/*.ipynb)
+# What `make check` executes again: one chapter of data, one of tables, one across the papers.
+CHECKED := $(patsubst %,book/chapters/%.ipynb,data dimo_main price_list)
+# The results as one file, for the page that offers it.
+BUNDLE := _build/disentrec-results.zip
+BUNDLED := $(shell find results src/disentrec -name '*.json' -o -name '*.py' -o -name '*.yaml') CITATION.bib
 
 # One thread per process: small matrix products are slower with more, and runs are what is parallel.
 export OMP_NUM_THREADS := 1
@@ -23,18 +28,23 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
-book: install ## The book: study the embedded shop, execute changed notebooks, render _build/html
+book: install $(BUNDLE) ## The book: study the embedded shop, execute changed notebooks, render _build/html
 	for study in $(STUDY); do $(BIN)/disentrec study $$study --budget demo --store _build/rerun --jobs $(JOBS); done
 	$(BIN)/disentrec book
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@echo "The book: $(CURDIR)/$(HTML)"
 
-test: $(VENV)/.test _build/rerun.md ## Every check: style, notebooks, strict book, tests, executed chapters against their code
+test: $(VENV)/.test _build/rerun.md $(BUNDLE) ## Every check: style, notebooks, strict book, tests, executed chapters against their code
 	$(BIN)/ruff check .
 	$(if $(wildcard notebooks/*.ipynb),$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb)
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	$(BIN)/python -m pytest tests
 	$(if $(CHAPTERS),$(BIN)/python -m pytest --nbval --nbval-current-env $(CHAPTERS))
+
+check: $(VENV)/.test ## The quick checks: style, tests without studies and browser, three chapters
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/study --ignore tests/training -n $(JOBS)
+	$(BIN)/python -m pytest --nbval --nbval-current-env $(CHECKED)
 
 study: install ## The grid on real data (hours; resumes where it stopped): make study JOBS=8
 	for paper in dimo mmsbr addrl idsf; do $(BIN)/disentrec study $$paper --budget real --jobs $(JOBS); done
@@ -47,6 +57,9 @@ clean: ## Remove what make made: _build and .venv. Records and data stay
 # The page of the rerun includes this file; `make book` writes what this machine says.
 _build/rerun.md:
 	@mkdir -p _build && echo 'Nothing was run again on this machine yet: `make book` does it.' > $@
+
+$(BUNDLE): $(BUNDLED) | $(VENV)/.book
+	$(BIN)/disentrec bundle $@
 
 $(VENV)/.book: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e .

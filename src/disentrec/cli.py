@@ -1,4 +1,4 @@
-"""The command line: `disentrec data | encode | train | study | scorecard | notebook | book | doctor`."""
+"""The command line: `disentrec data | encode | train | study | scorecard | bundle | notebook | book | doctor`."""
 
 from __future__ import annotations
 
@@ -51,6 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     card = commands.add_parser("scorecard", help="decide every claim from the records and print the verdicts")
     card.add_argument("--store", type=Path, default=RESULTS)
     card.set_defaults(run=_run_scorecard)
+    bundle = commands.add_parser("bundle", help="write the results as one zip file, or check that it may be written")
+    bundle.add_argument("out", type=Path, nargs="?", metavar="OUT.zip")
+    bundle.add_argument("--check", action="store_true", help="fail where records no longer match the code")
+    bundle.add_argument("--store", type=Path, default=RESULTS)
+    bundle.set_defaults(run=_run_bundle)
     notebook = commands.add_parser("notebook", help="execute one notebook with parameters of your own")
     notebook.add_argument("name", help="a notebook below notebooks/, or a path")
     notebook.add_argument("-p", action="append", default=[], metavar="PARAMETER=VALUE", dest="parameters")
@@ -76,7 +81,7 @@ def _data(parser: argparse.ArgumentParser) -> None:
     make = commands.add_parser("make", help="generate an embedded data set by its name in the study")
     make.add_argument("name")
     make.set_defaults(run=_run_data_make)
-    fetch = commands.add_parser("import", help="import a folder of parquet files as a dataset folder")
+    fetch = commands.add_parser("import", help="import a folder of parquet or CSV files as a dataset folder")
     fetch.add_argument("source", type=Path)
     fetch.add_argument("target", type=Path, nargs="?", help="the dataset folder to write")
     fetch.add_argument("--name", help="a data set of the study: its own cut, below the data folder")
@@ -313,6 +318,23 @@ def _run_doctor(options: argparse.Namespace) -> int:
         json.dumps([vars(finding) for finding in findings], indent=1) if options.json else "\n".join(map(str, findings))
     )
     return 2 if any(finding.status == PROBLEM for finding in findings) else 0
+
+
+def _run_bundle(options: argparse.Namespace) -> None:
+    from disentrec.report.bundle import check_bundle, write_bundle
+
+    if options.out is None and not options.check:
+        raise DisentrecError("where to write the bundle is not said", how="Give OUT.zip, or --check")
+    if options.check:
+        found = check_bundle(options.store)
+        for hash_ in found.unnamed:
+            print(f"no table asks for the run {hash_}")
+        if found.faults:
+            what = f"{len(found.faults)} of what is published no longer match: {'; '.join(found.faults[:20])}"
+            raise DisentrecError(what, where=options.store, how="Run them again, or bring back the code that made them")
+        print(f"{found.runs} records match the code, {len(found.unnamed)} of them stand in no table")
+    if options.out is not None:
+        print(write_bundle(options.out, options.store))
 
 
 def _run_notebook(options: argparse.Namespace) -> None:

@@ -65,6 +65,8 @@ ADVICE: Mapping[str, Advice] = {
     "slmrec": Advice("pairs, text, image", "modalities are to find each other without labels"),
     "vbpr": Advice("pairs, text, image", "the smallest model that sees content"),
 }
+#: Of a model that was added and has no line above yet.
+UNKNOWN = Advice("–", "–")
 
 
 def models_tables(store: Path | str) -> str:
@@ -107,7 +109,7 @@ def published_rows(store: Path | str) -> dict[str, RowResult]:
 
 def _line(name: str, result: RowResult | None) -> list[str]:
     label = f"[`{name}`]({name}.md)" if name in WALKS else f"`{name}`"
-    advice = ADVICE[name]
+    advice = ADVICE.get(name, UNKNOWN)
     if result is None:
         return [label, advice.reads, "–", "–", "–", advice.when]
     records = [record for record in result.records if record.finished]

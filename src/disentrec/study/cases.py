@@ -7,6 +7,7 @@ data may not be.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from disentrec.data.schema import Dataset, read_dataset
 from disentrec.data.sequences import Sequences
 from disentrec.data.sessions import SessionSplit, split_sessions
 from disentrec.encode.pseudo import missing_rows
+from disentrec.errors import DisentrecError
 from disentrec.evaluation.ranking import FURTHEST
+from disentrec.paths import DATA
 from disentrec.study.datasets import dataset_folder
 from disentrec.study.papers import sources
 from disentrec.study.store import Store
@@ -31,6 +34,9 @@ CEILINGS = ("all", "type", "id", "modality", "popularity")
 
 def publish_dataset(store: Store, name: str) -> dict[str, Any]:
     """Returns identity and statistics of a data set, computing and keeping them in the store on first use."""
+    if Path(name).name != name:  # records lie in a folder of the data set's name
+        how = f"Keep it in the data folder, {DATA.name}/, and give its name: {Path(name).name}"
+        raise DisentrecError(f"a study knows a data set by its name, not by the path {name}", how=how)
     path = store.root / "datasets" / f"{name}.json"
     if path.exists():
         return json.loads(path.read_text())

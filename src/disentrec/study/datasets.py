@@ -13,10 +13,12 @@ from disentrec.study.papers import sources
 def dataset_folder(name: str, root: Path = DATA) -> Path:
     """Returns the folder of a data set, making it if it is an embedded one.
 
-    `name` is one of papers/datasets.yaml or a path to any dataset folder. A missing folder raises
-    DisentrecError saying how to get it.
+    `name` is one of papers/datasets.yaml, a folder below the data folder, or a path to any dataset folder. A missing
+    folder raises DisentrecError saying how to get it.
     """
     if name not in sources():
+        if Path(name).name == name and (root / name / "dataset.json").exists():
+            return root / name
         if (Path(name) / "dataset.json").exists():
             return Path(name).resolve()
         raise unknown_name(

@@ -201,6 +201,7 @@ def load_paper(name: str) -> Paper:
     content = _read(path)
     if "extends" in content:
         content = _merged(_read(PAPERS / f"{content.pop('extends')}.yaml"), content)
+    _add_everywhere(content, path)
     content["claims"] = tuple(_make(Claim, entry, path) for entry in content["claims"])
     found = [_make(Deviation, entry, path) for entry in content.get("deviations", ())]
     content["deviations"] = tuple(sorted(found, key=lambda deviation: int(re.sub(r"\D", "", deviation.id))))
@@ -242,6 +243,20 @@ def _merged(base: Any, own: Any) -> Any:
     if isinstance(base, dict) and isinstance(own, dict):
         return base | {key: _merged(base[key], value) if key in base else value for key, value in own.items()}
     return own
+
+
+def _add_everywhere(content: dict, path: Path) -> None:
+    """Adds the models of the list `everywhere` to the paper: each names the tables that it gets a row in."""
+    for entry in content.pop("everywhere", ()):
+        entry = dict(entry)
+        if not {"model", "label", "tables"} <= set(entry):
+            raise DisentrecError(f"a row of `everywhere` needs model, label and tables: {entry}", where=path)
+        model, tables = entry["model"], entry.pop("tables")
+        content["models"] = {**content["models"], model: entry}
+        for name in set(tables) & set(content.get("artefacts", {})):
+            artefact = content["artefacts"][name]
+            row = {"id": model, "label": entry["label"], "model": model}
+            content["artefacts"] = {**content["artefacts"], name: artefact | {"rows": [*artefact["rows"], row]}}
 
 
 def _artefact(name: str, entry: dict, path: Path) -> Artefact:

@@ -1,4 +1,4 @@
-"""Importers: folders of parquet files in the layouts of published research data -> dataset folders.
+"""Importers: folders in the layouts of published research data, or of CSV files of one's own -> dataset folders.
 
 A layout is a function `(source, **options) -> arguments of write_dataset`; a new one joins LAYOUTS.
 """
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from disentrec.data.layouts.amazon import amazon, amazon_sessions
 from disentrec.data.layouts.movielens import movielens_1m, movielens_1m_users
+from disentrec.data.layouts.own import own_csv
 from disentrec.data.layouts.retail import online_retail
 from disentrec.data.layouts.sessions import mmsbr_sports, sessions
 from disentrec.data.schema import Dataset, write_dataset
@@ -31,6 +32,7 @@ LAYOUTS: dict[str, Callable[..., dict[str, Any]]] = {
     "movielens-1m-users": movielens_1m_users,
     "amazon": amazon,
     "amazon-sessions": amazon_sessions,
+    "csv": own_csv,
 }
 #: What tells a layout: file -> columns it must have. The first match in this order counts.
 SIGNS: dict[str, dict[str, set[str]]] = {
@@ -44,6 +46,7 @@ SIGNS: dict[str, dict[str, set[str]]] = {
     "movielens-1m-users": {"interactions.parquet": {"user", "item", "native_item", "seq_pos"}},
     "amazon": {"interactions.parquet": {"user", "item"}},
     "amazon-sessions": {"interactions.parquet": {"user", "item", "seq_pos"}},
+    "csv": {"interactions.csv": {"item"}, "items.csv": {"item"}},
 }
 GET_IT = "The book's page on running the study says which folders can be imported and where their data come from"
 
@@ -115,13 +118,20 @@ def _missing(source: Path, layout: str) -> str:
         path = source / file
         if not path.exists():
             return f"{file} is missing"
-        try:
-            lacking = columns - set(pq.read_schema(path).names)
-        except pa.ArrowException as error:
-            raise DisentrecError(f"not a parquet file: {error}", where=path, how="Copy it again") from error
+        lacking = columns - _header(path)
         if lacking:
             return f"{file} lacks {', '.join(sorted(lacking))}"
     return ""
+
+
+def _header(path: Path) -> set[str]:
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            return {name.strip().strip('"') for name in file.readline().split(",")}
+    try:
+        return set(pq.read_schema(path).names)
+    except pa.ArrowException as error:
+        raise DisentrecError(f"not a parquet file: {error}", where=path, how="Copy it again") from error
 
 
 def _needs(layout: str) -> str:
