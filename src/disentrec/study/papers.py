@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -11,10 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import yaml
-
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.paths import PAPERS
+from disentrec.reading import read_yaml
 from disentrec.study.steps import waterfall
 
 #: Files below papers/ that are not papers: the data sets, and what the papers of one task share.
@@ -232,6 +232,8 @@ def reported(path: Path = PAPERS / "reported.csv") -> tuple[Reported, ...]:
             found.append(replace(entry, value=float(entry.value)))
         except ValueError as error:
             raise DisentrecError(f"{entry.value!r} is no number", where=f"{path}, row {line}") from error
+        if not math.isfinite(found[-1].value):
+            raise DisentrecError(f"{entry.value!r} is no finite number", where=f"{path}, row {line}")
         if not entry.source:
             raise DisentrecError("a figure without a source", where=f"{path}, row {line}", how="Say where it stands")
     return tuple(found)
@@ -264,6 +266,8 @@ def _artefact(name: str, entry: dict, path: Path) -> Artefact:
 
 def _make(kind: type, entry: Mapping[str, Any], path: Path) -> Any:
     valid = [field.name for field in fields(kind)]
+    if not isinstance(entry, Mapping):
+        raise DisentrecError(f"not a mapping: the entry of a {kind.__name__.lower()}", where=path)
     for key in entry:
         if key not in valid:
             raise unknown_name(f"{kind.__name__.lower()} key", key, valid, where=path)
@@ -275,10 +279,10 @@ def _make(kind: type, entry: Mapping[str, Any], path: Path) -> Any:
 
 
 def _read(path: Path) -> dict:
-    try:
-        return yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise DisentrecError(f"not YAML: {error}", where=path) from error
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise DisentrecError("not YAML: no mapping at its top", where=path)
+    return content
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from disentrec.data.drafts import write_atomically
+from disentrec.data.files import read_arrays
 from disentrec.errors import DisentrecError
+from disentrec.reading import read_json
 from disentrec.study.spec import RunSpec
 from disentrec.training.tasks import case_scores
 
@@ -39,8 +41,7 @@ class RunRecord:
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """Per-case ranks and whatever else the run kept."""
-        with np.load(self.path.with_suffix(".npz"), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        return read_arrays(self.path.with_suffix(".npz"), how="Delete the record; the run will be done again")
 
     def metric(self, name: str, part: str = "test") -> float:
         """Returns one metric as a fraction; NaN for a diverged run."""
@@ -72,15 +73,10 @@ class Store:
 
     def read(self, path: Path) -> RunRecord:
         """Returns the record at `path`; a damaged one raises DisentrecError."""
-        try:
-            content = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise DisentrecError(
-                f"unreadable run record: {error}",
-                where=path,
-                how="Delete the file; the run will be done again",
-            ) from error
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
+        content = read_json(path, what="unreadable run record", how="Delete the file; the run will be done again")
+        spec, metrics = content.get("spec"), content.get("metrics")
+        whole = content.get("status") in ("finished", "diverged") and isinstance(spec, dict)
+        if content.get("format") != FORMAT or not whole or not isinstance(metrics, dict | None):
             raise DisentrecError("not a run record of this version", where=path, how="Delete the file")
         return RunRecord(path, content)
 
