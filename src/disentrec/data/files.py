@@ -1,4 +1,4 @@
-"""Arrays, tables and archives that may come from anywhere, read such that whatever is in them ends in a value or a DisentrecError.
+"""Arrays, tables and archives that may come from anywhere: whatever is in them ends in a value or a DisentrecError.
 
 Nothing in a file is run, no name in a file becomes a path, and a file that claims to hold more than it can, or than
 this study could use, is refused before the memory is asked for.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from disentrec.data.validation import check_names
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.paths import PAPERS
 from disentrec.reading import read_yaml
@@ -197,10 +198,25 @@ def load_paper(name: str) -> Paper:
     """Returns a paper by its name; an unknown one lists the valid ones."""
     if name not in paper_names():
         raise unknown_name("paper", name, paper_names())
-    path = PAPERS / f"{name}.yaml"
+    return read_paper(PAPERS / f"{name}.yaml")
+
+
+def read_paper(path: Path) -> Paper:
+    """Returns the paper that a YAML file describes; what it extends stands beside it."""
+    try:
+        return _paper(path)
+    # Its parts are mappings of lists of mappings: what is of another kind than its place asks for says so itself.
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        raise DisentrecError(f"no paper: {type(error).__name__}: {error}", where=path) from error
+
+
+def _paper(path: Path) -> Paper:
     content = _read(path)
     if "extends" in content:
-        content = _merged(_read(PAPERS / f"{content.pop('extends')}.yaml"), content)
+        base = content.pop("extends")
+        if base not in SHARED:
+            raise unknown_name("file to extend", base, SHARED, where=path)
+        content = _merged(_read(path.with_name(f"{base}.yaml")), content)
     content["claims"] = tuple(_make(Claim, entry, path) for entry in content["claims"])
     found = [_make(Deviation, entry, path) for entry in content.get("deviations", ())]
     content["deviations"] = tuple(sorted(found, key=lambda deviation: int(re.sub(r"\D", "", deviation.id))))
@@ -210,7 +226,7 @@ def load_paper(name: str) -> Paper:
     content["artefacts"] = {key: _artefact(key, entry, path) for key, entry in content.get("artefacts", {}).items()}
     if "audit" in content["artefacts"]:
         content["artefacts"]["waterfall"] = waterfall(content["artefacts"]["audit"], content["deviations"])
-    return _make(Paper, {"id": name, **content}, path)
+    return _make(Paper, {"id": path.stem, **content}, path)
 
 
 def reported(path: Path = PAPERS / "reported.csv") -> tuple[Reported, ...]:
@@ -310,5 +326,14 @@ class Source:
 @cache
 def sources() -> dict[str, Source]:
     """Returns the data sets of the study by name."""
-    path = PAPERS / "datasets.yaml"
-    return {name: _make(Source, {"name": name, **entry}, path) for name, entry in _read(path).items()}
+    return read_sources(PAPERS / "datasets.yaml")
+
+
+def read_sources(path: Path) -> dict[str, Source]:
+    """Returns the data sets that a YAML file describes, by name."""
+    content = _read(path)
+    for name, entry in content.items():
+        if not isinstance(name, str) or not isinstance(entry, dict):
+            raise DisentrecError(f"{name!r} is no name with a mapping", where=path)
+        check_names(name, (), path)
+    return {name: _make(Source, {"name": name, **entry}, path) for name, entry in content.items()}
