@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -63,3 +66,22 @@ class _JsonTypes(yaml.SafeLoader):
 
 for _kind in ("timestamp", "set", "binary", "omap", "pairs"):
     _JsonTypes.add_constructor(f"tag:yaml.org,2002:{_kind}", yaml.SafeLoader.construct_undefined)
+
+
+def check_kinds(settings: type, values: Mapping[str, Any], *, where: object = None) -> None:
+    """Raises for the first value that is not of the type its field of the dataclass `settings` declares."""
+    hints = get_type_hints(settings)
+    for name, value in values.items():
+        if name in hints and not _fits(value, hints[name]):
+            kind = getattr(hints[name], "__name__", str(hints[name])) if not get_args(hints[name]) else hints[name]
+            raise DisentrecError(f"{name}={repr(value)[:100]} is not valid", where=where, how=f"Give {kind}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is tuple:
+        return isinstance(value, list | tuple) and all(_fits(one, get_args(hint)[0]) for one in value)
+    if get_origin(hint) is None and isinstance(hint, type):
+        if hint in (int, float):
+            return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
+        return isinstance(value, hint) if hint in (bool, str, NoneType) else True
+    return any(_fits(value, one) for one in get_args(hint)) if get_origin(hint) in (Union, UnionType) else True

@@ -158,8 +158,8 @@ def dataset_files() -> dict[str, bytes]:
 @cache
 def layout_files() -> dict[str, dict[str, bytes]]:
     """A folder of every layout that can be imported: layout -> path -> bytes."""
-    ids = np.repeat(np.arange(8), 24)
-    order, blocks = np.tile(np.arange(24, dtype=np.int32), 8), 24 * 8
+    ids = np.repeat(np.arange(16), 24)
+    order, blocks = np.tile(np.arange(24, dtype=np.int32), 16), 24 * 16
     films = (order + 3 * ids) % 24  # nobody's last film is everybody's
     titles = [f"word{i} thing" for i in range(24)]
     prefixes = pa.array([[1 + i % 5, 2 + i % 5] for i in range(20)], pa.list_(pa.int32()))

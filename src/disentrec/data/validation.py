@@ -48,6 +48,12 @@ def check_info(info: Any, where: object) -> None:
     wanted = {"items.parquet"} | {f"features/{name}.npy" for name in info.get("features", {})}
     if wanted - files:
         raise DisentrecError(f"files not listed: {', '.join(sorted(wanted - files))}", where=where, how=REWRITE)
+    numbers = [*info["counts"].values()]
+    for entry in info.get("features", {}).values():
+        known = isinstance(entry, dict) and isinstance(entry.get("encoder"), str)
+        numbers += [entry.get("dim"), entry.get("covered")] if known else [None]
+    if not all(isinstance(number, int) and 0 <= number < 2**53 for number in numbers):
+        raise DisentrecError("a count or an entry of a feature is not valid", where=where, how=REWRITE)
 
 
 def check_names(name: str, files: Iterable[str], where: object) -> None:

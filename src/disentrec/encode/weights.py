@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError  # the error only: torch raises it for a file with more in it than tensors
@@ -54,7 +55,9 @@ def read_weights(path: Path | str) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on other protocols of pickle, before it refuses them
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGED as error:
         raise _not_weights(path) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

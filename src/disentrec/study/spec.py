@@ -12,6 +12,7 @@ from disentrec import models
 from disentrec.data.protocol import Protocol
 from disentrec.data.validation import check_names
 from disentrec.errors import DisentrecError, unknown_name
+from disentrec.reading import check_kinds
 from disentrec.training import Training
 
 #: What every spec in a record has.
@@ -113,6 +114,7 @@ def _known(kind: type, values: Mapping[str, Any], word: str) -> dict[str, Any]:
     for name in values:
         if name not in valid:
             raise unknown_name(word, name, valid)
+    check_kinds(kind, values)
     return dict(values)
 
 

@@ -45,7 +45,12 @@ class RunRecord:
 
     def metric(self, name: str, part: str = "test") -> float:
         """Returns one metric as a fraction; NaN for a diverged run."""
-        return self.content["metrics"][part][name] if self.finished else float("nan")
+        if not self.finished:
+            return float("nan")
+        found = self.content["metrics"].get(part)
+        if not isinstance(found, dict) or not isinstance(found.get(name), int | float):
+            raise DisentrecError(f"no metric {name!r} of {part}", where=self.path, how="Delete it and run it again")
+        return found[name]
 
     def scores(self, metric: str) -> np.ndarray:
         """Returns per-case scores whose mean is the reported metric, (cases,) float64; cases are sessions or users."""
@@ -75,8 +80,9 @@ class Store:
         """Returns the record at `path`; a damaged one raises DisentrecError."""
         content = read_json(path, what="unreadable run record", how="Delete the file; the run will be done again")
         spec, metrics = content.get("spec"), content.get("metrics")
-        whole = content.get("status") in ("finished", "diverged") and isinstance(spec, dict)
-        if content.get("format") != FORMAT or not whole or not isinstance(metrics, dict | None):
+        kinds = {"finished": dict, "diverged": dict | None}
+        whole = isinstance(spec, dict) and isinstance(metrics, kinds.get(str(content.get("status")), ()))
+        if content.get("format") != FORMAT or not whole:
             raise DisentrecError("not a run record of this version", where=path, how="Delete the file")
         return RunRecord(path, content)
 

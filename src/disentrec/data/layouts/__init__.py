@@ -117,7 +117,7 @@ def _missing(source: Path, layout: str) -> str:
             return f"{file} is missing"
         try:
             lacking = columns - set(pq.read_schema(path).names)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise DisentrecError(f"not a parquet file: {error}", where=path, how="Copy it again") from error
         if lacking:
             return f"{file} lacks {', '.join(sorted(lacking))}"
