@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from disentrec import __version__
 from disentrec.errors import DisentrecError
 from disentrec.paths import DATA, RESULTS
+from disentrec.reading import parse_yaml
 
 #: The names of disentrec.data.sources.SOURCES, which takes half a second to import.
 OFFICIAL = {
@@ -177,8 +176,8 @@ def assignments(pairs: Sequence[str]) -> dict[str, Any]:
         if not (equals and name):
             raise DisentrecError(f"not of the form NAME=VALUE: {pair!r}")
         try:
-            found[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            found[name] = parse_yaml(value)
+        except ValueError as error:
             raise DisentrecError(f"the value of {name} is not readable: {value!r}") from error
     return found
 

@@ -47,7 +47,7 @@ def canonical(table: pa.Table, kind: str, where: object) -> pa.Table:
 def _canonical_column(column: pa.ChunkedArray, name: str, where: object) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
+        column = pc.dictionary_decode(column)
     if column.null_count and not pa.types.is_floating(kind):
         row = int(np.flatnonzero(pc.is_null(column).to_numpy())[0])
         raise DisentrecError(
@@ -62,8 +62,10 @@ def _canonical_column(column: pa.ChunkedArray, name: str, where: object) -> pa.C
     try:
         if families[0] != families[1] and families != ("integer", "float"):
             raise pa.ArrowInvalid("another kind of value")
+        if families[1].startswith("list") and pc.list_flatten(column).null_count:
+            raise pa.ArrowInvalid("there are nulls in its lists")
         return column.cast(wanted)
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise DisentrecError(
             f"column {name!r} has the type {kind}, not {wanted} ({error})",
             where=where,

@@ -30,7 +30,7 @@ def table_hash(table: pa.Table, *, where: object = None) -> str:
         digest.update(f"\n{name}:".encode())
         try:
             _update(digest, table[name])
-        except pa.ArrowNotImplementedError as error:
+        except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise DisentrecError(
                 f"column {name!r} has the type {table[name].type}, which a dataset folder cannot hold",
                 where=where,

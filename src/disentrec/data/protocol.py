@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from disentrec.errors import unknown_name
+from disentrec.reading import check_kinds
 
 
 @dataclass(frozen=True)
@@ -53,4 +54,5 @@ def _changed(protocol: Protocol, changes: dict) -> Protocol:
     for name in changes:
         if name not in valid:
             raise unknown_name("protocol switch", name, valid)
+    check_kinds(Protocol, changes)
     return replace(protocol, **changes)

@@ -27,10 +27,12 @@ import pyarrow.parquet as pq
 from disentrec.data import validation
 from disentrec.data.columns import canonical, lists_of, session_table, to_arrow, to_frame
 from disentrec.data.drafts import ExtraFiles, check_target, draft_of, write_extra
+from disentrec.data.files import read_array, read_parquet
 from disentrec.data.fingerprint import array_hash, combined_hash, table_hash
 from disentrec.data.inspection import describe
 from disentrec.data.sequences import Sequences
 from disentrec.errors import DisentrecError, unknown_name
+from disentrec.reading import read_json
 
 __all__ = ["Dataset", "inspect_dataset", "read_dataset", "session_table", "write_dataset"]
 
@@ -65,7 +67,7 @@ class Dataset:
         """Returns one stored feature, (n_items, dim) float32, zero rows where an item has none."""
         if name not in self.feature_names:
             raise unknown_name("feature", name, self.feature_names, where=self.folder)
-        return np.load(self.folder / "features" / f"{name}.npy", allow_pickle=False)
+        return read_array(self.folder / "features" / f"{name}.npy")
 
     def session_lists(self) -> Sequences:
         """Returns all sessions, targets included, in flat form."""
@@ -78,7 +80,7 @@ class Dataset:
         found: list[bytes | None] = [None] * self.n_items
         path = self.folder / "images.parquet"
         if path.exists():
-            table = pq.read_table(path)
+            table = read_parquet(path)
             for item, image in zip(table["item"].to_pylist(), table["image"].to_pylist(), strict=True):
                 found[item] = image
         return found
@@ -125,6 +127,7 @@ def write_dataset(
     extra = dict(extra or {})
     _check(tables, arrays, extra, folder)
     files = _hashes(tables, arrays, folder)
+    validation.check_names(name, files, folder)
     info = {
         "format": validation.FORMAT,
         "name": name,
@@ -168,13 +171,10 @@ def read_dataset(folder: Path | str, *, verify: bool = True) -> Dataset:
         path = folder / file
         if not path.exists():
             raise DisentrecError(f"{file} is missing", where=path, how="Copy it again, or make the folder again")
-        try:
-            if path.suffix == ".npy":
-                arrays[path.stem] = np.load(path, allow_pickle=False)
-            else:
-                tables[path.stem] = canonical(pq.read_table(path), path.stem, path)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise DisentrecError(f"not readable: {error}", where=path, how="Make the folder again") from error
+        if path.suffix == ".npy":
+            arrays[path.stem] = read_array(path, how="Make the folder again")
+        else:
+            tables[path.stem] = canonical(read_parquet(path, how="Make the folder again"), path.stem, path)
     _check(tables, arrays, info.get("extra", {}), folder)
     if verify:
         _verify(tables, arrays, info, folder)
@@ -194,10 +194,7 @@ def _read_info(folder: Path) -> dict[str, Any]:
             where=path,
             how="Make it with `disentrec data make NAME` or `disentrec data import SOURCE TARGET`",
         )
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DisentrecError(f"not valid JSON: {error}", where=path, how="Make the folder again") from error
+    info = read_json(path, kind=None, how="Make the folder again")
     validation.check_info(info, path)
     return info
 

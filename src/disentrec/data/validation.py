@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -18,15 +18,18 @@ from disentrec.errors import DisentrecError
 FORMAT = 1
 SPLITS = ("train", "valid", "test")
 KEYS = {"name": str, "licence": str, "provenance": str, "counts": dict, "fingerprint": str, "files": dict}
+OPTIONAL = {"features": dict, "extra": dict, "notes": str}
 #: The only files that may be listed: a dataset.json cannot point the reader at anything else.
 FILE = re.compile(r"(items|sessions|interactions|images)\.parquet|features/[A-Za-z0-9_-]+\.npy")
+#: Names of data sets become folders of the store and words of the book: letters, digits and a few signs.
+NAME = re.compile(r"\w[\w .,+()-]{0,99}")
 REWRITE = "Write the folder with disentrec.data.schema.write_dataset"
 
 
 def check_info(info: Any, where: object) -> None:
     """Raises unless the parsed dataset.json has a known format, every key, and lists only known files."""
     version = info.get("format") if isinstance(info, dict) else None
-    if not isinstance(version, int):
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise DisentrecError("no format number", where=where, how=REWRITE)
     if version > FORMAT:
         raise DisentrecError(
@@ -37,13 +40,38 @@ def check_info(info: Any, where: object) -> None:
     for key, kind in KEYS.items():
         if not isinstance(info.get(key), kind):
             raise DisentrecError(f"the key {key!r} is missing or not a {kind.__name__}", where=where, how=REWRITE)
+    for key, kind in OPTIONAL.items():
+        if key in info and not isinstance(info[key], kind):
+            raise DisentrecError(f"the key {key!r} is not a {kind.__name__}", where=where, how=REWRITE)
     files = set(info["files"])
-    strange = sorted(file for file in files if not FILE.fullmatch(file))
-    if strange:
-        raise DisentrecError(f"not files of a dataset folder: {', '.join(strange)}", where=where, how=REWRITE)
+    check_names(info["name"], files, where)
     wanted = {"items.parquet"} | {f"features/{name}.npy" for name in info.get("features", {})}
     if wanted - files:
         raise DisentrecError(f"files not listed: {', '.join(sorted(wanted - files))}", where=where, how=REWRITE)
+    numbers = [*info["counts"].values()]
+    for entry in info.get("features", {}).values():
+        known = isinstance(entry, dict) and isinstance(entry.get("encoder"), str)
+        numbers += [entry.get("dim"), entry.get("covered")] if known else [None]
+    if not all(isinstance(number, int) and 0 <= number < 2**53 for number in numbers):
+        raise DisentrecError("a count or an entry of a feature is not valid", where=where, how=REWRITE)
+
+
+def check_names(name: str, files: Iterable[str], where: object) -> None:
+    """Raises unless the data set and its files have names that cannot lead out of the folders they are put into."""
+    if not NAME.fullmatch(name):
+        raise DisentrecError(
+            f"{shortened(name)!r} is no name of a data set",
+            where=where,
+            how="Use at most 100 letters, digits, blanks and . , + ( ) _ -, beginning with a letter or digit",
+        )
+    strange = sorted(shortened(file) for file in files if not FILE.fullmatch(file))
+    if strange:
+        raise DisentrecError(f"not files of a dataset folder: {', '.join(strange[:10])}", where=where, how=REWRITE)
+
+
+def shortened(text: str) -> str:
+    """Returns the beginning of a text, which may be of any length where it comes from a file."""
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def check_items(table: pa.Table, where: object) -> None:
@@ -203,10 +231,10 @@ def _splits(table: pa.Table) -> np.ndarray | None:
 
 
 def _check_splits(split: np.ndarray, where: object) -> None:
-    names = set(np.unique(split.astype(str)).tolist())
-    if unknown := names - set(SPLITS):
+    names = set(split)
+    if unknown := sorted(map(shortened, names - set(SPLITS))):
         raise DisentrecError(
-            f"unknown split names: {', '.join(sorted(unknown))}",
+            f"unknown split names: {', '.join(unknown[:10])}",
             where=f"{where}, column split",
             how=f"Valid: {', '.join(SPLITS)}",
         )

@@ -21,7 +21,7 @@ import pandas as pd
 from disentrec.data.schema import Dataset
 from disentrec.encode.image import colour_hog, pca
 from disentrec.encode.scaling import unit_mean_norm
-from disentrec.encode.store import write_feature
+from disentrec.encode.store import check_feature_name, write_feature
 from disentrec.encode.text import MINILM, minilm_folder, tfidf_svd
 from disentrec.errors import DisentrecError, unknown_name
 
@@ -49,6 +49,8 @@ def encode(
         raise DisentrecError("no encoder is named", how=f"Text: {', '.join(TEXT)}; image: {', '.join(IMAGE)}")
     if name is not None and text is not None and image is not None:
         raise DisentrecError(f"two features cannot both be called {name!r}", how="Encode text and image one by one")
+    for feature in chosen:
+        check_feature_name(feature)
     options = {key: value for key, value in options.items() if value is not None}
     takes = {feature: {*_options(encoder), "dim"} for feature, (_, encoder) in chosen.items()}
     for option in options:

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from disentrec.data.drafts import sweep, write_atomically
+from disentrec.data.files import read_array
 from disentrec.data.fingerprint import array_hash
 from disentrec.errors import DisentrecError, unknown_name
+from disentrec.reading import read_json
 
 
 def write_feature(folder: Path | str, name: str, values: np.ndarray, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,9 +29,8 @@ def write_feature(folder: Path | str, name: str, values: np.ndarray, record: Map
     made (encoder, weights, pooling and so on, any JSON); `sha256`, `dim` and `covered` are added. Raises
     DisentrecError for a bad name, and for values that are not finite or not two-dimensional.
     """
+    check_feature_name(name)
     place = Path(folder) / "encoded" / f"{name}.npy"
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
-        raise DisentrecError(f"{name!r} is no name of a feature", how="Use lower-case letters, digits and _ - .")
     values = np.ascontiguousarray(values, dtype=np.float32)
     if values.ndim != 2 or not np.isfinite(values).all():
         raise DisentrecError("a feature is a table of finite numbers, one row per item", where=place)
@@ -49,14 +50,19 @@ def write_feature(folder: Path | str, name: str, values: np.ndarray, record: Map
     return json.loads(text)
 
 
+def check_feature_name(name: str) -> None:
+    """Raises unless the name of a feature can be that of a file in the folder of features."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,99}", name):
+        raise DisentrecError(f"{name!r} is no name of a feature", how="Use lower-case letters, digits and _ - .")
+
+
 def feature_records(folder: Path | str) -> dict[str, dict[str, Any]]:
     """Returns the records of all encoded features in `folder`, by name."""
     found = {}
     for path in sorted((Path(folder) / "encoded").glob("*.json")):
-        try:
-            found[path.stem] = json.loads(path.read_text())
-        except ValueError as error:
-            raise DisentrecError(f"not valid JSON: {error}", where=path, how="Encode the feature again") from error
+        found[path.stem] = read_json(path, how="Encode the feature again")
+        if not isinstance(found[path.stem].get("sha256"), str):
+            raise DisentrecError("no record of a feature", where=path, how="Encode the feature again")
     return found
 
 
@@ -66,10 +72,7 @@ def read_feature(folder: Path | str, name: str, *, verify: bool = True) -> np.nd
     if name not in records:
         raise unknown_name("encoded feature", name, records or ["none"], where=Path(folder) / "encoded")
     place = Path(folder) / "encoded" / f"{name}.npy"
-    try:
-        values = np.load(place, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DisentrecError(f"not readable: {error}", where=place, how="Encode the feature again") from error
+    values = read_array(place, how="Encode the feature again")
     if verify and array_hash(values) != records[name]["sha256"]:
         raise DisentrecError("the content is not what its record says", where=place, how="Encode the feature again")
     return values

@@ -53,7 +53,8 @@ def _tfidf_svd(texts: Sequence[str], others: Sequence[str], dim: int, seed: int)
         reduced, directions = _exact_svd(counts.toarray())
     else:
         svd = TruncatedSVD(dim, algorithm="randomized", n_iter=7, random_state=seed)
-        reduced, directions = svd.fit_transform(counts), svd.components_.T
+        with np.errstate(invalid="ignore"):  # it divides by the variance, which is 0 where all texts are alike
+            reduced, directions = svd.fit_transform(counts), svd.components_.T
         nothing = svd.singular_values_ <= 1e-9 * svd.singular_values_[0]
         reduced[:, nothing] = 0
         directions = np.where(nothing, 0, directions)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError  # the error only: torch raises it for a file with more in it than tensors
@@ -15,6 +17,11 @@ from torch import Tensor
 from disentrec.encode.chunks import file_hash
 from disentrec.errors import DisentrecError
 
+#: What both readers raise for damaged files: torch's unpickler runs nothing, but checks next to nothing either.
+DAMAGED = (
+    safetensors.SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError,
+    AttributeError, AssertionError, OverflowError, MemoryError, struct.error,
+)  # fmt: skip
 NO_NETWORK = (
     "Run once with a network, or give the file with --weights; own-labels trains a small network on the data set itself"
 )
@@ -48,8 +55,10 @@ def read_weights(path: Path | str) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on other protocols of pickle, before it refuses them
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except DAMAGED as error:
         raise _not_weights(path) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise _not_weights(path)

@@ -13,6 +13,7 @@ import torch
 
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.models.base import Catalogue, SessionModel, TopNModel, UserCatalogue
+from disentrec.reading import check_kinds
 
 __all__ = ["Catalogue", "SessionModel", "TopNModel", "UserCatalogue", "available", "build", "configure", "get"]
 
@@ -59,6 +60,7 @@ def configure(name: str, settings: Mapping[str, Any]) -> Any:
     for setting in settings:
         if setting not in valid:
             raise unknown_name("setting", setting, valid, where=f"model {name}")
+    check_kinds(config_type, settings, where=f"model {name}")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
     return config_type(**values)
 

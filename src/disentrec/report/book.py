@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tqdm import tqdm
 
 from disentrec.data.drafts import sweep, write_atomically, writing
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.paths import PACKAGE, ROOT
+from disentrec.reading import read_yaml
 from disentrec.report.explore import write_explore
 from disentrec.report.pages import write_pages, write_rerun
 from disentrec.report.parameters import check_parameters, declared_parameters, rerun_command
@@ -81,7 +81,7 @@ def read_chapters(root: Path = ROOT) -> list[ChapterPlan]:
     """Returns the chapters of book/chapters.yml in order; names of notebooks and parameters are checked."""
     path = root / "book" / "chapters.yml"
     plans: list[ChapterPlan] = []
-    for notebook, chapters in (yaml.safe_load(path.read_text()) or {}).items():
+    for notebook, chapters in (read_yaml(path) or {}).items():
         source = find_notebook(notebook, root, where=path)
         for name, parameters in chapters.items():
             if any(plan.name == name for plan in plans):

@@ -170,15 +170,15 @@ def examples(page: Chapter) -> Markdown:
 
 def _example(facts: dict, arrays: dict, case: int, template: int, cause: str) -> str:
     """Returns one worked example as a list item."""
-    titles = facts["title"]
+    titles, plain = [tables.literal(title) for title in facts["title"]], facts["title"]
     prefix = facts["prefix_values"][facts["prefix_offsets"][case] : facts["prefix_offsets"][case + 1]]
     shown, top = [f"*{titles[item]}*" for item in prefix], titles[arrays["after_top"][case]]
     if template > 0:
         reason = f"often chosen together with *{titles[prefix[arrays['after_cited'][case]]]}*"
     else:
-        words = [set(titles[item].split()) & set(top.split()) for item in prefix]
+        words = [set(plain[item].split()) & set(plain[arrays["after_top"][case]].split()) for item in prefix]
         nearest = int(np.argmax([len(shared) for shared in words]))
-        shared = ", ".join(sorted(words[nearest])) or "no word of its title"
+        shared = ", ".join(map(tables.literal, sorted(words[nearest]))) or "no word of its title"
         reason = f"has features like *{titles[prefix[nearest]]}* (in common: {shared})"
     rank = int(np.ceil(arrays["test_rank"][case]))
     return (

@@ -119,7 +119,7 @@ def myst_figure(drawing: Figure, name: str, caption: str, alt: str, *, folder: P
         f"```{{figure}} {place}",
         f":name: fig-{name}",
         ":width: 100%",
-        f":alt: {alt}",
+        f":alt: {' '.join(alt.split())}",
         "",
         caption,
         "```",

@@ -162,4 +162,6 @@ def sweeps_figure(panels: Mapping[str, tuple[Mapping[float, Sequence[float]], fl
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= LONGEST else name[: LONGEST - 1].rstrip() + "…"
+    """Returns a name that has room; a dollar sign of a shop begins no formula."""
+    name = name if len(name) <= LONGEST else name[: LONGEST - 1].rstrip() + "…"
+    return name.replace("$", r"\$")

@@ -8,7 +8,6 @@ the cell after its parameters.
 from __future__ import annotations
 
 import ast
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import yaml
 
 from disentrec.errors import DisentrecError
 from disentrec.paths import ROOT
+from disentrec.reading import read_json
 
 #: The first line of the cell that papermill injects.
 INJECTED = "# Parameters"
@@ -38,11 +38,12 @@ def declared_parameters(notebook: Path) -> dict[str, Any]:
     The cell holds plain literals only; anything else raises DisentrecError.
     """
     try:
-        cells = json.loads(notebook.read_text())["cells"]
-    except (OSError, ValueError, KeyError) as error:
+        cells = read_json(notebook, what="not a notebook")["cells"]
+        tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", ())]
+        source = "".join(tagged[0]["source"]) if tagged else ""
+    except (KeyError, TypeError, AttributeError) as error:
         raise DisentrecError(f"not a notebook: {error}", where=notebook) from error
-    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", ())]
-    return assigned("".join(tagged[0]["source"]), where=notebook) if tagged else {}
+    return assigned(source, where=notebook)
 
 
 def assigned(source: str, *, where: object = None) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def assigned(source: str, *, where: object = None) -> dict[str, Any]:
                 if not isinstance(target, ast.Name):
                     raise ValueError(ast.unparse(statement))
                 found[target.id] = ast.literal_eval(statement.value)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise DisentrecError(
             f"a parameters cell holds more than plain literals: {error}",
             where=where,

@@ -185,7 +185,7 @@ class Beside:
         value = info["statistics" if task == "session" else "user_statistics"][key]
         apart = f", less {info['statistics']['valid']:,} for validation" if key == "train" else ""
         shown = f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
-        return Answer(f"{shown} ({tables.dataset_title(name)}{apart})", value / entry.value - 1)
+        return Answer(f"{shown} ({tables.dataset_title(name)}{apart})", _change(value, entry))
 
     def _setting(self, paper: Paper, entry: Reported) -> Answer:
         """Returns our setting under the budget "paper", and what of it validation chooses from."""
@@ -230,8 +230,13 @@ class Beside:
                     scale = 1 if entry.unit == "fraction" else 100
                     values = scale * np.asarray(result.metric(metric))
                     shown = mean_sd(values, 4 if scale == 1 else 2)
-                    return Answer(f"{shown} ({tables.dataset_title(dataset)})", float(values.mean()) / entry.value - 1)
+                    return Answer(f"{shown} ({tables.dataset_title(dataset)})", _change(float(values.mean()), entry))
         return Answer(f"{tables.dataset_title(dataset)}: {tables.NOT_RUN}")
+
+
+def _change(ours: float, entry: Reported) -> float:
+    """Returns ours over theirs less one; NaN where theirs is 0."""
+    return ours / entry.value - 1 if entry.value else float("nan")
 
 
 def group_of(entry: Reported) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ from disentrec.study.cases import CEILINGS, known_cases, known_dataset
 from disentrec.study.papers import sources
 
 NOT_RUN = "not yet run"
+#: Signs that Markdown, MyST or HTML could take for theirs.
+MARKUP = re.compile(r"[^\w .,;\u0080-\U0010ffff/()'%?-]|_")
 #: Metrics that fit beside a difference, its interval and its p on a page.
 WIDEST = 3
 METRIC_NAMES = {
@@ -44,6 +47,15 @@ def show(*parts: str) -> Markdown | None:
     return Markdown(text) if text.strip() else None
 
 
+def literal(text: str) -> str:
+    """Returns text that comes from data such that a page shows it as it is: no markup, no formula, no reference.
+
+    Signs become entities, which Markdown never takes for its own; breaks and control characters become blanks.
+    """
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in str(text)).split())
+    return MARKUP.sub(lambda found: f"&#{ord(found[0])};", line)
+
+
 def percent(value: float, digits: int = 2) -> str:
     """Returns a fraction as a percentage without its sign; NaN as a dash."""
     return "–" if np.isnan(value) else f"{100 * value:.{digits}f}"
@@ -66,7 +78,7 @@ def p_value(value: float) -> str:
 
 def dataset_title(name: str) -> str:
     """Returns the printed name of a data set."""
-    return sources()[name].title if name in sources() else name
+    return sources()[name].title if name in sources() else literal(name)
 
 
 def artefact_table(study: Study, artefact: str, dataset: str, *, subset: str | None = None) -> str:

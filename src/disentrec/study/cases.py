@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from disentrec.data.drafts import write_atomically
+from disentrec.data.files import read_arrays
 from disentrec.data.interactions import TopNSplit, split_interactions
 from disentrec.data.protocol import Protocol
 from disentrec.data.schema import Dataset, read_dataset
@@ -22,6 +23,7 @@ from disentrec.encode.pseudo import missing_rows
 from disentrec.errors import DisentrecError
 from disentrec.evaluation.ranking import FURTHEST
 from disentrec.paths import DATA
+from disentrec.reading import read_json
 from disentrec.study.datasets import dataset_folder
 from disentrec.study.papers import sources
 from disentrec.study.store import Store
@@ -39,7 +41,7 @@ def publish_dataset(store: Store, name: str) -> dict[str, Any]:
         raise DisentrecError(f"a study knows a data set by its name, not by the path {name}", how=how)
     path = store.root / "datasets" / f"{name}.json"
     if path.exists():
-        return json.loads(path.read_text())
+        return read_json(path)
     dataset = read_dataset(dataset_folder(name))
     info = {
         "name": name,
@@ -71,13 +73,12 @@ def split_rule(name: str) -> str:
 def known_dataset(store: Store, name: str) -> dict[str, Any] | None:
     """Returns what the store knows of a data set, or None; never touches the data."""
     path = store.root / "datasets" / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_json(path) if path.exists() else None
 
 
 def known_cases(store: Store, name: str) -> dict[str, np.ndarray]:
     """Returns the facts of every test case, in the order of the records' ranks."""
-    with np.load(store.root / "datasets" / f"{name}.npz", allow_pickle=False) as archive:
-        return {key: archive[key] for key in archive.files}
+    return read_arrays(store.root / "datasets" / f"{name}.npz")
 
 
 def has_features(store: Store, name: str) -> bool:

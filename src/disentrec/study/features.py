@@ -27,6 +27,7 @@ from disentrec.encode.scaling import unit_mean_norm
 from disentrec.encode.store import feature_records, write_feature
 from disentrec.encode.text import tfidf_svd_with
 from disentrec.errors import DisentrecError, unknown_name
+from disentrec.reading import read_json
 from disentrec.study.datasets import dataset_folder
 from disentrec.study.papers import sources
 from disentrec.study.store import Store
@@ -58,7 +59,7 @@ def publish_features(store: Store, name: str) -> dict[str, dict[str, Any]]:
 def known_features(store: Store, name: str) -> dict[str, dict[str, Any]]:
     """Returns what the store knows of a data set's encoded features, by name; never touches the data."""
     path = _path(store, name)
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_json(path) if path.exists() else {}
 
 
 def make_feature(dataset: Dataset, name: str, recipe: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -11,10 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import yaml
-
+from disentrec.data.validation import check_names
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.paths import PAPERS
+from disentrec.reading import read_yaml
 from disentrec.study.steps import waterfall
 
 #: Files below papers/ that are not papers: the data sets, and what the papers of one task share.
@@ -197,10 +198,25 @@ def load_paper(name: str) -> Paper:
     """Returns a paper by its name; an unknown one lists the valid ones."""
     if name not in paper_names():
         raise unknown_name("paper", name, paper_names())
-    path = PAPERS / f"{name}.yaml"
+    return read_paper(PAPERS / f"{name}.yaml")
+
+
+def read_paper(path: Path) -> Paper:
+    """Returns the paper that a YAML file describes; what it extends stands beside it."""
+    try:
+        return _paper(path)
+    # Its parts are mappings of lists of mappings: what is of another kind than its place asks for says so itself.
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        raise DisentrecError(f"no paper: {type(error).__name__}: {error}", where=path) from error
+
+
+def _paper(path: Path) -> Paper:
     content = _read(path)
     if "extends" in content:
-        content = _merged(_read(PAPERS / f"{content.pop('extends')}.yaml"), content)
+        base = content.pop("extends")
+        if base not in SHARED:
+            raise unknown_name("file to extend", base, SHARED, where=path)
+        content = _merged(_read(path.with_name(f"{base}.yaml")), content)
     _add_everywhere(content, path)
     content["claims"] = tuple(_make(Claim, entry, path) for entry in content["claims"])
     found = [_make(Deviation, entry, path) for entry in content.get("deviations", ())]
@@ -211,7 +227,7 @@ def load_paper(name: str) -> Paper:
     content["artefacts"] = {key: _artefact(key, entry, path) for key, entry in content.get("artefacts", {}).items()}
     if "audit" in content["artefacts"]:
         content["artefacts"]["waterfall"] = waterfall(content["artefacts"]["audit"], content["deviations"])
-    return _make(Paper, {"id": name, **content}, path)
+    return _make(Paper, {"id": path.stem, **content}, path)
 
 
 def reported(path: Path = PAPERS / "reported.csv") -> tuple[Reported, ...]:
@@ -233,6 +249,8 @@ def reported(path: Path = PAPERS / "reported.csv") -> tuple[Reported, ...]:
             found.append(replace(entry, value=float(entry.value)))
         except ValueError as error:
             raise DisentrecError(f"{entry.value!r} is no number", where=f"{path}, row {line}") from error
+        if not math.isfinite(found[-1].value):
+            raise DisentrecError(f"{entry.value!r} is no finite number", where=f"{path}, row {line}")
         if not entry.source:
             raise DisentrecError("a figure without a source", where=f"{path}, row {line}", how="Say where it stands")
     return tuple(found)
@@ -279,6 +297,8 @@ def _artefact(name: str, entry: dict, path: Path) -> Artefact:
 
 def _make(kind: type, entry: Mapping[str, Any], path: Path) -> Any:
     valid = [field.name for field in fields(kind)]
+    if not isinstance(entry, Mapping):
+        raise DisentrecError(f"not a mapping: the entry of a {kind.__name__.lower()}", where=path)
     for key in entry:
         if key not in valid:
             raise unknown_name(f"{kind.__name__.lower()} key", key, valid, where=path)
@@ -290,10 +310,10 @@ def _make(kind: type, entry: Mapping[str, Any], path: Path) -> Any:
 
 
 def _read(path: Path) -> dict:
-    try:
-        return yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise DisentrecError(f"not YAML: {error}", where=path) from error
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise DisentrecError("not YAML: no mapping at its top", where=path)
+    return content
 
 
 @dataclass(frozen=True)
@@ -321,5 +341,14 @@ class Source:
 @cache
 def sources() -> dict[str, Source]:
     """Returns the data sets of the study by name."""
-    path = PAPERS / "datasets.yaml"
-    return {name: _make(Source, {"name": name, **entry}, path) for name, entry in _read(path).items()}
+    return read_sources(PAPERS / "datasets.yaml")
+
+
+def read_sources(path: Path) -> dict[str, Source]:
+    """Returns the data sets that a YAML file describes, by name."""
+    content = _read(path)
+    for name, entry in content.items():
+        if not isinstance(name, str) or not isinstance(entry, dict):
+            raise DisentrecError(f"{name!r} is no name with a mapping", where=path)
+        check_names(name, (), path)
+    return {name: _make(Source, {"name": name, **entry}, path) for name, entry in content.items()}

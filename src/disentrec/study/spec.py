@@ -10,8 +10,15 @@ from typing import Any
 
 from disentrec import models
 from disentrec.data.protocol import Protocol
-from disentrec.errors import unknown_name
+from disentrec.data.validation import check_names
+from disentrec.errors import DisentrecError, unknown_name
+from disentrec.reading import check_kinds
 from disentrec.training import Training
+
+#: What every spec in a record has.
+KINDS = {
+    "model": str, "dataset": str, "fingerprint": str, "seed": int, "config": dict, "protocol": dict, "training": dict,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,12 +84,17 @@ class RunSpec:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> RunSpec:
-        """Returns the spec of a record; settings the code no longer knows raise DisentrecError."""
+        """Returns the spec of a record; settings the code no longer knows, and odd ones, raise DisentrecError."""
         content = dict(content)
+        for key, kind in KINDS.items():
+            if not isinstance(content.get(key), kind) or isinstance(content[key], bool) is not (kind is bool):
+                raise DisentrecError(f"{key!r} is missing in a spec, or not a {kind.__name__}", how="Delete the record")
+        check_names(content["dataset"], (), "the spec of a record")
         content["settings"] = _known(models.get(content["model"]).Config, content.pop("config"), "setting")
+        models.configure(content["model"], content["settings"])
         content["protocol"] = Protocol(**_known(Protocol, content["protocol"], "protocol switch"))
         content["training"] = Training(**_known(Training, content["training"], "training setting"))
-        return cls(**content)
+        return cls(**_known(cls, content, "key of a spec"))
 
 
 def encoded_for(config: Any, records: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -102,6 +114,7 @@ def _known(kind: type, values: Mapping[str, Any], word: str) -> dict[str, Any]:
     for name in values:
         if name not in valid:
             raise unknown_name(word, name, valid)
+    check_kinds(kind, values)
     return dict(values)
 
 

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from disentrec.data.drafts import sweep, write_atomically, writing
+from disentrec.data.files import read_arrays
 from disentrec.errors import DisentrecError
+from disentrec.reading import read_json
 from disentrec.study.spec import RunSpec
 from disentrec.training.tasks import case_scores
 
@@ -39,12 +41,16 @@ class RunRecord:
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """Per-case ranks and whatever else the run kept."""
-        with np.load(self.path.with_suffix(".npz"), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        return read_arrays(self.path.with_suffix(".npz"), how="Delete the record; the run will be done again")
 
     def metric(self, name: str, part: str = "test") -> float:
         """Returns one metric as a fraction; NaN for a diverged run."""
-        return self.content["metrics"][part][name] if self.finished else float("nan")
+        if not self.finished:
+            return float("nan")
+        found = self.content["metrics"].get(part)
+        if not isinstance(found, dict) or not isinstance(found.get(name), int | float):
+            raise DisentrecError(f"no metric {name!r} of {part}", where=self.path, how="Delete it and run it again")
+        return found[name]
 
     def scores(self, metric: str) -> np.ndarray:
         """Returns per-case scores whose mean is the reported metric, (cases,) float64; cases are sessions or users."""
@@ -72,15 +78,11 @@ class Store:
 
     def read(self, path: Path) -> RunRecord:
         """Returns the record at `path`; a damaged one raises DisentrecError."""
-        try:
-            content = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise DisentrecError(
-                f"unreadable run record: {error}",
-                where=path,
-                how="Delete the file; the run will be done again",
-            ) from error
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
+        content = read_json(path, what="unreadable run record", how="Delete the file; the run will be done again")
+        spec, metrics = content.get("spec"), content.get("metrics")
+        kinds = {"finished": dict, "diverged": dict | None}
+        whole = isinstance(spec, dict) and isinstance(metrics, kinds.get(str(content.get("status")), ()))
+        if content.get("format") != FORMAT or not whole:
             raise DisentrecError("not a run record of this version", where=path, how="Delete the file")
         return RunRecord(path, content)
 

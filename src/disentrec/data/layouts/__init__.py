@@ -130,7 +130,7 @@ def _header(path: Path) -> set[str]:
             return {name.strip().strip('"') for name in file.readline().split(",")}
     try:
         return set(pq.read_schema(path).names)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DisentrecError(f"not a parquet file: {error}", where=path, how="Copy it again") from error
 
 

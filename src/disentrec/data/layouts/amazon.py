@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 
 from disentrec.data.columns import session_table
-from disentrec.data.layouts.common import cut_histories, draw_users, filter_sessions, read_frame, texts
+from disentrec.data.layouts.common import (
+    cut_histories,
+    draw_users,
+    filter_sessions,
+    read_frame,
+    read_table,
+    ready_feature,
+    rows_of,
+    texts,
+)
 from disentrec.data.validation import SPLITS
 from disentrec.encode.scaling import unit_mean_norm
 from disentrec.encode.text import tfidf_svd
@@ -41,7 +50,7 @@ def amazon(source: Path, *, file: str = "interactions", attributes: str = "", di
     if not path.exists():
         valid = sorted(found.stem for found in source.glob("interactions*.parquet"))
         raise DisentrecError(f"no interactions {file!r}", where=source, how=f"Valid: {', '.join(valid)}")
-    events = read_frame(path)
+    events = read_frame(path, required=("user", "item"))
     order = [name for name in ("user", "seq_pos") if name in events]
     events = events.sort_values(order, kind="stable", ignore_index=True)
     table = events[["user", "item"]].copy()
@@ -84,7 +93,8 @@ def amazon_sessions(
     lists, rows, old = filter_sessions(lists, split == "train", n_items, min_count, source)
     head = head.iloc[rows]
     catalogue = _items(source, n_items)
-    items = catalogue.iloc[old].reset_index(drop=True).assign(item=np.arange(len(old)))
+    items = rows_of(catalogue.set_index("item", drop=False), old, source / "items.parquet")
+    items = items.reset_index(drop=True).assign(item=np.arange(len(old)))
     features, encoders = _features(source, items, dim, rows=old)
     return {
         "items": items,
@@ -117,9 +127,12 @@ def _drop_overlap(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
 def _items(source: Path, n_items: int) -> pd.DataFrame:
     path, names = source / "items.parquet", source / "item_asin.csv"
     if path.exists():
-        found = read_frame(path).rename(columns=RENAMED).sort_values("item", ignore_index=True)
+        found = read_frame(path)
+        if set(RENAMED) & set(found) and set(RENAMED.values()) & set(found):
+            raise DisentrecError("columns for the same thing", where=path, how=f"Drop one of: {', '.join(RENAMED)}")
+        found = found.rename(columns=RENAMED).sort_values("item", ignore_index=True)
     elif names.exists():
-        found = pd.read_csv(names, dtype={"asin": str}).rename(columns={"asin": "native_id"})
+        found = read_table(names, ["item"], {"asin": str}).rename(columns={"asin": "native_id"})
     else:
         return pd.DataFrame({"item": np.arange(n_items)})
     for name in found.columns.drop("item"):
@@ -135,14 +148,14 @@ def _joined(folder: Path, n_items: int) -> pd.DataFrame:
         raise DisentrecError(
             "no map to join the attributes by", where=path, how="Put it there, or name another folder of `attributes`"
         )
-    pairs = pd.read_csv(path).set_index("mmrec_item")["item"]
+    pairs = read_table(path, ["mmrec_item", "item"]).set_index("mmrec_item")["item"]
     table = _items(folder, n_items).set_index("item")
     lost = np.setdiff1d(np.arange(n_items), pairs.index[pairs.isin(table.index)])
     if len(lost):
         raise DisentrecError(
             f"{len(lost)} items have no attributes, first {lost[0]}", where=path, how="Give every item a row"
         )
-    found = table.loc[pairs.loc[np.arange(n_items)]].reset_index(drop=True)
+    found = rows_of(table, rows_of(pairs, np.arange(n_items), path).to_numpy(), path).reset_index(drop=True)
     found.insert(0, "item", np.arange(n_items))
     return found
 
@@ -156,8 +169,7 @@ def _features(
         name = next((word for word in MODALITIES if word in path.stem), path.stem)
         if name in features:
             name = path.stem
-        ready = np.load(path, allow_pickle=False)
-        features[name] = unit_mean_norm(ready if rows is None else ready[rows])
+        features[name] = unit_mean_norm(ready_feature(path, rows))
         encoders[name] = f"ready: {path.stem}, mean norm 1"
     if "text" not in features and "title" in items:
         features["text"] = tfidf_svd(items["title"].tolist(), dim)

@@ -2,37 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
+from disentrec.data.files import read_array, read_parquet
 from disentrec.data.sequences import Sequences
 from disentrec.errors import DisentrecError
 
 SHARES = (0.8, 0.1, 0.1)  # train, valid, test
+#: Columns of whole numbers, and prices, wherever they stand.
+COUNTED = ("user", "item", "target", "session", "pos", "seq_pos", "timestamp", "price")
+#: No shop has more items; a folder of few rows cannot name many, and yet have `SPARE` numbers unused.
+MOST_ITEMS, SPARE = 1 << 24, 100_000
 
 
-def read_columns(path: Path, columns: Iterable[str] | None = None) -> pa.Table:
-    """Returns a parquet file, or some of its columns; what is not there raises DisentrecError."""
+def read_columns(path: Path, columns: Iterable[str] | None = None, *, required: Iterable[str] = ("item",)) -> pa.Table:
+    """Returns a parquet file, or some of its columns; what is not there or no number raises DisentrecError.
+
+    `required` must be there where all columns are read. Numbers of items are bounded, because tables are as long as
+    the largest of them.
+    """
     wanted = None if columns is None else list(columns)
-    try:
-        return pq.read_table(path, columns=wanted)
-    except (OSError, pa.ArrowException) as error:
-        needed = f" with the columns {', '.join(wanted)}" if wanted else ""
-        raise DisentrecError(
-            f"not readable: {error}",
-            where=path,
-            how=f"The layout needs this parquet file{needed}: copy it again",
-        ) from error
+    needed = f" with the columns {', '.join(wanted or required)}"
+    table = read_parquet(path, wanted, how=f"The layout needs this parquet file{needed}: copy it again")
+    lacking = [name for name in (wanted or required) if name not in table.column_names]
+    problem = f"no column {', '.join(lacking)}" if lacking else "" if len(table) else "no row"
+    largest = min(MOST_ITEMS, SPARE + 100 * len(table))
+    for name in COUNTED if not problem else ():
+        if name in table.column_names:
+            problem = problem or _problem(table[name], name, largest)
+    if problem:
+        raise DisentrecError(f"not readable: {problem}", where=path, how=f"The layout needs this file{needed}")
+    return table
 
 
-def read_frame(path: Path, columns: Iterable[str] | None = None) -> pd.DataFrame:
+def _problem(column: pa.ChunkedArray, name: str, largest: int) -> str:
+    """Returns why a column cannot be what its name says, "" where it can."""
+    if name == "session" and pa.types.is_list(column.type):
+        if column.null_count or not all(pc.list_value_length(column).to_numpy()):
+            return "column 'session' has a row without items"
+        column, name = pc.list_flatten(column), "item"
+    if name == "price":
+        return "" if pa.types.is_floating(column.type) or pa.types.is_integer(column.type) else "a price is no number"
+    if name == "user" and pa.types.is_floating(column.type):  # NaN is nobody known
+        users = column.to_numpy()
+        known = users[np.isfinite(users)]
+        return "" if ((known >= -1) & (known < 1 << 31) & (known % 1 == 0)).all() else "a user is no number"
+    if not pa.types.is_integer(column.type) or (column.null_count and name != "user"):
+        return f"column {name!r} is not of whole numbers"
+    low, high = (pc.min_max(column)[bound].as_py() or 0 for bound in ("min", "max"))
+    if name == "timestamp":
+        return "" if max(-low, high) < 1 << 40 else "a time is not in seconds"
+    least = -1 if name == "user" else 0
+    most = largest if name in ("item", "target") else (1 << 31) - 1
+    return "" if least <= low and high <= most else f"column {name!r} holds {low if low < least else high}"
+
+
+def read_frame(
+    path: Path, columns: Iterable[str] | None = None, *, required: Iterable[str] = ("item",)
+) -> pd.DataFrame:
     """Returns a parquet file of plain columns, or some of its columns, as a frame."""
-    return read_columns(path, columns).to_pandas()
+    try:
+        return read_columns(path, columns, required=required).to_pandas()
+    except (pa.ArrowException, ValueError) as error:
+        raise DisentrecError(f"not readable: {error}", where=path, how="Store plain columns") from error
+
+
+def read_table(path: Path, columns: Iterable[str], kinds: Mapping[str, type] | None = None) -> pd.DataFrame:
+    """Returns a CSV file with these columns, whole numbers unless `kinds` says otherwise."""
+    try:
+        found = pd.read_csv(path, dtype={name: np.int64 for name in columns} | dict(kinds or {}))
+    except (OSError, ValueError, OverflowError) as error:
+        raise DisentrecError(f"not readable: {error}", where=path, how="Copy it again") from error
+    lacking = [name for name in columns if name not in found]
+    if lacking:
+        raise DisentrecError(f"no column {', '.join(lacking)}", where=path, how="Copy it again")
+    return found
+
+
+def rows_of(table: pd.DataFrame | pd.Series, items: np.ndarray, path: Path) -> pd.DataFrame | pd.Series:
+    """Returns the rows of these items; raises where one has none, or more than one."""
+    if not table.index.is_unique or not np.isin(items, table.index).all():
+        lost = np.setdiff1d(items, table.index)
+        problem = f"item {lost[0]} has no row" if len(lost) else "an item has two rows"
+        raise DisentrecError(problem, where=path, how="Give every item one row")
+    return table.loc[items]
+
+
+def ready_feature(path: Path, rows: np.ndarray | None = None) -> np.ndarray:
+    """Returns a ready feature, or these rows of it; raises unless it is a finite table that has them."""
+    values = read_array(path)
+    fits = values.ndim == 2 and values.dtype.kind in "fiu" and values.shape[1] > 0
+    if not fits or (rows is not None and rows.max(initial=-1) >= len(values)) or not np.isfinite(values).all():
+        raise DisentrecError(
+            f"no feature of finite numbers with a row per item: {values.dtype}, shape {values.shape}",
+            where=path,
+            how="Copy it again, or take it out of the folder",
+        )
+    return values if rows is None else values[rows]
 
 
 def texts(column: pd.Series) -> list[str]:

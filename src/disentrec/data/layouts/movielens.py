@@ -9,7 +9,15 @@ import numpy as np
 import pandas as pd
 
 from disentrec.data.columns import session_table
-from disentrec.data.layouts.common import cut_histories, draw_users, filter_sessions, read_frame, texts
+from disentrec.data.layouts.common import (
+    cut_histories,
+    draw_users,
+    filter_sessions,
+    read_frame,
+    ready_feature,
+    rows_of,
+    texts,
+)
 from disentrec.encode.image import pca
 from disentrec.encode.text import tfidf_svd
 from disentrec.errors import DisentrecError
@@ -87,7 +95,8 @@ def movielens_1m_users(
 
 def _films(source: Path, old: np.ndarray, dim: int) -> dict[str, Any]:
     """Returns the films of these numbers, renumbered 0.., their features and how those were made."""
-    catalogue = read_frame(source / "items.parquet").set_index("item").loc[old]
+    path, columns = source / "items.parquet", ["item", "native_id", "title", "genres", "abstract", "year"]
+    catalogue = rows_of(read_frame(path, columns).set_index("item"), old, path)
     items = pd.DataFrame(
         {
             "item": np.arange(len(old)),
@@ -102,6 +111,6 @@ def _films(source: Path, old: np.ndarray, dim: int) -> dict[str, Any]:
     features = {"text": tfidf_svd(words.tolist(), dim)}
     encoders = {"text": "TF-IDF of title, genres and abstract, truncated SVD, mean norm 1"}
     if (source / IMAGE).exists():
-        features["image"] = pca(np.load(source / IMAGE, allow_pickle=False)[old], dim)
+        features["image"] = pca(ready_feature(source / IMAGE, old), dim)
         encoders["image"] = "HSV histograms and HOG of the poster, PCA over films with one, mean norm 1"
     return {"items": items, "features": features, "encoders": encoders}

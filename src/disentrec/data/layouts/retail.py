@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from disentrec.data.columns import session_table
-from disentrec.data.layouts.common import filter_sessions, read_frame, split_by_time, texts
+from disentrec.data.layouts.common import filter_sessions, read_frame, rows_of, split_by_time, texts
 from disentrec.data.sequences import Sequences
 from disentrec.encode.text import tfidf_svd
 from disentrec.errors import DisentrecError
@@ -48,16 +48,20 @@ def online_retail(
     lines = lines[position < max_length]
     size = lines.groupby("session")["item"].transform("size")
     lines = lines[size >= 2].reset_index(drop=True)
+    if not len(lines):
+        raise DisentrecError("no invoice has 2 lines", where=source, how="Check the file, or raise max_length")
     lines, n_all = _sub_sample(lines, sessions, sample, seed)
 
     lists = _lists(lines)
     head = lines.iloc[lists.offsets[:-1]]  # the first line of every session
     split = split_by_time(head["start"].to_numpy())
-    catalogue = read_frame(source / "items.parquet").set_index("item").sort_index()
+    catalogue = (
+        read_frame(source / "items.parquet", ["item", "native_id", "title", "price"]).set_index("item").sort_index()
+    )
     n_items = max(int(lists.values.max()), int(catalogue.index.max())) + 1
     trained = lines[np.repeat(split == "train", lists.lengths)]
     lists, rows, old = filter_sessions(lists, split == "train", n_items, min_count, source)
-    head, catalogue = head.iloc[rows], catalogue.loc[old]
+    head, catalogue = head.iloc[rows], rows_of(catalogue, old, source / "items.parquet")
     paid = trained.groupby("item")["price"].median().reindex(old)
     items = pd.DataFrame(
         {

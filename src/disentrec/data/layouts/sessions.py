@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from disentrec.data.columns import lists_of, session_table
-from disentrec.data.layouts.common import filter_sessions, read_columns, read_frame, split_in_order
+from disentrec.data.layouts.common import filter_sessions, read_columns, read_frame, rows_of, split_in_order
 from disentrec.data.sequences import Sequences
+from disentrec.errors import DisentrecError
 
 LICENCE = (
     "Private. The repository that released these sessions carries no licence; the shops' own terms hold for"
@@ -46,11 +47,11 @@ def mmsbr_sports(source: Path, *, min_count: int = 0, seed: int = 0) -> dict[str
     in fewer than `min_count` places of train, are left out, then sessions shorter than 2.
     """
     lists = _full(source / "test.parquet")
-    table = read_frame(source / "items.parquet").set_index("item").sort_index()
+    table = read_frame(source / "items.parquet", ["item", "price_level", "category"]).set_index("item").sort_index()
     n_items = max(int(lists.values.max()) + 1, int(table.index.max()))
     split = np.random.default_rng(seed).permutation(split_in_order(len(lists)))
     lists, rows, old = filter_sessions(lists, split == "train", n_items, min_count, source)
-    table = table.loc[old + 1]
+    table = rows_of(table, old + 1, source / "items.parquet")
     items = pd.DataFrame(
         {
             "item": np.arange(len(old)),
@@ -75,6 +76,8 @@ def _full(path: Path) -> Sequences:
     table = read_columns(path, ["session", "target"])
     prefix, target = lists_of(table["session"]), table["target"].to_numpy()
     values = np.insert(prefix.values, prefix.offsets[1:], target) - 1
+    if values.min() < 0:
+        raise DisentrecError("an item has the number 0", where=path, how="Released sessions count items from 1")
     return Sequences(values.astype(np.int32), prefix.offsets + np.arange(len(prefix) + 1))
 
 

@@ -54,6 +54,8 @@ def fetch(url: str, folder: Path) -> tuple[Path, dict[str, object]]:
         raise DisentrecError(f"not an address that can be downloaded: {url}", how="Give one of http:// or https://")
     sweep([folder])
     name = re.sub(r"[^\w.-]+", "_", unquote(urlsplit(url).path.rpartition("/")[2]))
+    if not name.strip("."):
+        raise DisentrecError(f"no file is named by {url}", how="Give the address of a file")
     path, note = folder / name, folder / f"{name}.json"
     known = _read_note(note)
     _retrieve(url, path, None if known is None else str(known["sha256"]))
@@ -73,7 +75,7 @@ def _read_note(note: Path) -> dict[str, object] | None:
         known = json.loads(note.read_text(encoding="utf-8"))
         if re.fullmatch("[0-9a-f]{64}", known["sha256"]):
             return known
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise DisentrecError("not a record of a download", where=note, how="Delete it: the checksum is then taken anew")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import gzip
+import io
 import json
 import warnings
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +20,9 @@ from disentrec.errors import DisentrecError
 JSON_LIMIT = 4 << 20  # bytes of a line
 #: The syntax tree of a literal takes some hundred times its text.
 LITERAL_LIMIT = 1 << 20
+AGAIN = "Delete it and its .json, and run this again: it will be downloaded anew"
+#: Text of reviews is packed to a fifth; what unpacks to more than this many times its size, and is large, is no text.
+RATIO, SMALL = 100, 256 << 20
 TOLERATED = 0.01  # share of broken lines
 CHECK_EVERY = 10_000  # lines: a wrong file is refused early, not after hours
 
@@ -117,6 +122,34 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield line
 
 
+class _Counted(io.RawIOBase):
+    """A gzipped file that refuses to unpack to far more than text does: a bomb ends early, and so does its disk."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self.file, self.path, self.left = file, path, max(SMALL, RATIO * path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        read = self.file.readinto(buffer)
+        self.left -= read
+        if self.left < 0:
+            raise too_large(self.path)
+        return read
+
+
+def check_member(member: zipfile.ZipInfo, path: Path) -> None:
+    """Raises where a member of an archive claims to unpack to far more than text does."""
+    if member.file_size > max(SMALL, RATIO * member.compress_size):
+        raise too_large(path)
+
+
+def too_large(path: Path) -> DisentrecError:
+    """Returns the error for a packed file that holds next to nothing, many times."""
+    return DisentrecError(f"it unpacks to more than {RATIO} times its size", where=path, how=AGAIN)
+
+
 @contextmanager
 def unpacked(path: Path) -> Iterator[BinaryIO]:
     """Opens a file that is gzipped or not: its first bytes say so, whatever its name."""
@@ -125,15 +158,15 @@ def unpacked(path: Path) -> Iterator[BinaryIO]:
             zipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             if zipped:
-                with gzip.GzipFile(fileobj=raw) as file:
-                    yield file
+                with gzip.GzipFile(fileobj=raw) as file, io.BufferedReader(_Counted(file, path), 1 << 16) as counted:
+                    yield counted
             else:
                 yield raw
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DisentrecError(
             f"the gzipped file is truncated or damaged: {error}",
             where=path,
-            how="Delete it and its .json, and run this again: it will be downloaded anew",
+            how=AGAIN,
         ) from error
     except OSError as error:
         raise DisentrecError(f"not readable: {error}", where=path, how="Check the file and its permissions") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from disentrec.data.files import opened_zip
 from disentrec.data.sources import cuts
 from disentrec.data.sources.cuts import Events
 from disentrec.data.sources.download import Downloads
-from disentrec.data.sources.lines import Tally
+from disentrec.data.sources.lines import AGAIN, Tally, check_member
 from disentrec.encode.text import tfidf_svd
 from disentrec.errors import DisentrecError
 
@@ -94,25 +94,19 @@ def movielens_1m(
 
 def _rows(path: Path, name: str, n_fields: int, tally: Tally, tolerated: float) -> Iterator[list[str]]:
     """Yields the fields of every line of a file in the archive; others are counted as broken."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            member = next((entry for entry in archive.infolist() if Path(entry.filename).name == name), None)
-            if member is None:
-                raise DisentrecError(f"{name} is not in the archive", where=path, how="Download ml-1m.zip again")
-            with archive.open(member) as file:
-                while line := file.readline(LONGEST):
-                    tally.lines += 1
-                    fields = _text(line, tally).rstrip("\r\n").split("::")
-                    if len(fields) == n_fields:
-                        yield fields
-                    else:
-                        tally.broken += 1
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise DisentrecError(
-            f"the archive is truncated or damaged: {error}",
-            where=path,
-            how="Delete it and its .json, and run this again: it will be downloaded anew",
-        ) from error
+    with opened_zip(path, how=AGAIN) as archive:
+        member = next((entry for entry in archive.infolist() if Path(entry.filename).name == name), None)
+        if member is None:
+            raise DisentrecError(f"{name} is not in the archive", where=path, how="Download ml-1m.zip again")
+        check_member(member, path)
+        with archive.open(member) as file:
+            while line := file.readline(LONGEST):
+                tally.lines += 1
+                fields = _text(line, tally).rstrip("\r\n").split("::")
+                if len(fields) == n_fields:
+                    yield fields
+                else:
+                    tally.broken += 1
     if tally.broken > tolerated * tally.lines:
         raise DisentrecError(
             f"{tally.broken} of {tally.lines} lines of {name} do not have {n_fields} fields",

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from disentrec.data.files import ZIP_ERRORS, opened_zip
 from disentrec.data.layouts.retail import online_retail as invoices
 from disentrec.data.sources import cuts
 from disentrec.data.sources.cuts import Events
 from disentrec.data.sources.download import Downloads
-from disentrec.data.sources.lines import Tally
+from disentrec.data.sources.lines import AGAIN, Tally, check_member
 from disentrec.encode.text import tfidf_svd
 from disentrec.errors import DisentrecError
 
@@ -143,16 +144,15 @@ def _rows(path: Path) -> Iterator[tuple]:
     """Yields the cells of every line, in ORDER, from a CSV file, or a workbook or CSV file in an archive."""
     if not zipfile.is_zipfile(path):
         if path.name != CSV:
-            raise DisentrecError(
-                "the archive is truncated or damaged", where=path, how="Delete it and its .json, and run this again"
-            )
+            raise DisentrecError("the archive is truncated or damaged", where=path, how=AGAIN)
         with path.open("rb") as file:
             yield from _csv_rows(file, path)
         return
-    with zipfile.ZipFile(path) as archive:
+    with opened_zip(path, how=AGAIN) as archive:
         for entry in archive.infolist():
             suffix = Path(entry.filename).suffix.lower()
             if suffix == ".csv":
+                check_member(entry, path)
                 with archive.open(entry) as file:
                     yield from _csv_rows(file, path)
                 return
@@ -179,10 +179,17 @@ def _workbook_rows(file: io.BytesIO, path: Path) -> Iterator[tuple]:
             where=path,
             how=f"Install it with: pip install disentrec[retail], or put {CSV} into the raw folder",
         ) from error
-    book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-    for sheet in book.worksheets:
-        yield from _in_order(sheet.iter_rows(values_only=True), path)
-    book.close()
+    try:
+        with zipfile.ZipFile(file) as parts:
+            for part in parts.infolist():
+                check_member(part, path)
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+        for sheet in book.worksheets:
+            yield from _in_order(sheet.iter_rows(values_only=True), path)
+        book.close()
+    # What openpyxl raises for a damaged workbook: it has no error of its own for most of what can be wrong.
+    except (*ZIP_ERRORS, KeyError, IndexError, TypeError, AttributeError, SyntaxError) as error:
+        raise DisentrecError(f"the workbook is damaged: {error}", where=path, how=AGAIN) from error
 
 
 def _in_order(rows: Iterable[Iterable[Any]], path: Path) -> Iterator[tuple]:
@@ -211,7 +218,7 @@ def _cell(value: Any) -> str:
 def _float(value: Any) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
     return number if math.isfinite(number) else math.nan
 

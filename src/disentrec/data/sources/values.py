@@ -13,7 +13,9 @@ MONEY = re.compile(rf"(?:US|USD)?\s*\$?\s*(?=[\d.])({NUMBER})\s*(?:USD)?")
 RANGE = re.compile(r"\s*(?:[-\u2010-\u2015\u2212]|\bto\b)\s*")
 RELEASED = re.compile(r"\$?(\d+\.?\d*|\.\d+)")
 RANK = re.compile(r"#?\s*(\d{1,3}(?:,\d{3})+|\d+)\s*in\s*([^(>]*)")
+ENDLESS = re.compile(r"&#[0-9]{20,};?")
 LONGEST = 1000  # characters of a text that is kept
+MOST = 2.0**53  # of a price or a rank: what is more was not meant as one
 SCRIPT = "getTime"  # the 2018 crawl took some scripts for titles
 
 
@@ -24,21 +26,21 @@ def price_of(value: Any) -> float:
     its midpoint. Anything else, such as style sheets that the crawl took for prices or "1.299,00", is unknown.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if 0 <= value < math.inf else math.nan
+        return float(value) if 0 <= value < MOST else math.nan
     if not isinstance(value, str) or len(value) > 60:
         return math.nan
     amounts = [MONEY.fullmatch(part.strip()) for part in RANGE.split(value.strip())]
     if len(amounts) > 2 or not all(amounts):
         return math.nan
     numbers = [float(match.group(1).replace(",", "")) for match in amounts]
-    return sum(numbers) / len(numbers)
+    return price_of(sum(numbers) / len(numbers))
 
 
 def released_price_of(value: Any) -> float:
     """Returns a price as the released preprocessing of MMSBR reads it: a number or "$number", else NaN."""
     if isinstance(value, str):
         match = RELEASED.fullmatch(value.strip()) if len(value) <= 60 else None
-        return float(match.group(1)) if match else math.nan
+        return price_of(float(match.group(1))) if match else math.nan
     return price_of(value)
 
 
@@ -51,7 +53,9 @@ def text_of(value: Any, longest: int = LONGEST) -> str:
         value = " ".join(part for part in value if isinstance(part, str))
     if not isinstance(value, str):
         return ""
-    text = " ".join(html.unescape(value[: 4 * longest]).split())[:longest]
+    # An entity of thousands of digits stands for no character, and Python refuses to read it as a number.
+    value = ENDLESS.sub("\ufffd", value[: 4 * longest])
+    text = " ".join(html.unescape(value).split())[:longest]
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
@@ -79,7 +83,7 @@ def rank_of(value: Any) -> tuple[float, str]:
     """
     if isinstance(value, dict):
         for group, rank in value.items():
-            if isinstance(rank, int) and isinstance(group, str) and 0 < rank < 2**53:
+            if isinstance(rank, int) and isinstance(group, str) and 0 < rank < MOST:
                 return float(rank), text_of(group, 200)
         return math.nan, ""
     if isinstance(value, list):
@@ -87,7 +91,8 @@ def rank_of(value: Any) -> tuple[float, str]:
     match = RANK.search(value[:500]) if isinstance(value, str) else None
     if match is None:
         return math.nan, ""
-    return float(match.group(1).replace(",", "")), text_of(match.group(2), 200)
+    rank = float(match.group(1).replace(",", ""))
+    return (rank, text_of(match.group(2), 200)) if 0 < rank < MOST else (math.nan, "")
 
 
 def first_text(value: Any) -> str:

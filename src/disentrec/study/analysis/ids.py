@@ -105,7 +105,7 @@ def _categories(items: pd.DataFrame) -> np.ndarray:
     """Returns every item's category, (n_items,) of str: the first level of "a|b|c" on which items differ much."""
     if "category" not in items:
         return np.full(len(items), OTHERS)
-    levels = items["category"].fillna("").astype(str).str.split("|", expand=True).fillna("")
+    levels = items["category"].fillna("").astype(str).str.split("|", n=20, expand=True).fillna("")
     for level in levels:
         values = levels[level].str.strip()
         if values.value_counts(normalize=True).iloc[0] <= 0.8:
