@@ -63,8 +63,10 @@ def test_every_figure_has_a_source_and_none_names_a_machine():
 
 
 def test_what_stands_beside_a_figure_exists_and_answers_one():
-    for name in paper_names():
-        paper = load_paper(name)
+    papers = {name: load_paper(name) for name in paper_names()}
+    papers = {name: paper for name, paper in papers.items() if paper.repository}  # the four, not our own questions
+    assert len(papers) == 4
+    for name, paper in papers.items():
         own = [entry for entry in reported() if entry.paper == paper.label(name)]
         config = vars(models.configure(name, {}))
         for metric, setting in paper.beside["settings"].items():
