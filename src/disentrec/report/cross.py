@@ -78,7 +78,7 @@ def benches(store: Path | str, task: str, budgets: Sequence[str], names: Sequenc
     """
     found: dict[tuple[str, str], tuple[dict[str, Entry], dict[str, str]]] = {}
     for budget in budgets:
-        for name in (name for name in paper_names() if models.get(name).task == task):
+        for name in (name for name in paper_names() if name in models.available(task)):
             study = Study(name, budget, store)
             if "main" not in study.paper.artefacts:
                 continue
