@@ -29,9 +29,9 @@ class Count:
 def counted() -> Iterator[Count]:
     """Yields a count, filled when the block ends.
 
-    Operations are those of products, by PyTorch's own counter, with the package's two others added: oneDNN's product
-    and the sum of neighbours' rows. Bytes are what each operator reads and writes once, views apart and gathered rows in
-    place of their tables: what caches keep and what an operator does inside are not known to it.
+    Operations are those of products, by PyTorch's own counter, with two added that the package uses: oneDNN's product
+    and the sum of neighbours' rows. Bytes are what each operator reads and writes once, views apart and gathered rows
+    in place of their tables: what caches keep and what an operator does inside are not known to it.
     """
     found = Count()
     with FlopCounterMode(display=False, custom_mapping=_own()) as flops, _Traffic() as traffic:
