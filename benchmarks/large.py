@@ -1,12 +1,12 @@
-"""What would ten million interactions with a million items need? A cost model from sizes a hundred times smaller.
+"""What would ten million interactions with a million items need? A cost model from sizes 100 and 10 times smaller.
 
-    python -m benchmarks large                  # the model, from runs of a hundredth and four times that
+    python -m benchmarks large                  # the model, from runs of a hundredth and ten times that
     python -m benchmarks large -- --full        # the size itself: minutes to hours, and the memory the model predicts
 
 Trained are BPR and LightGCN with their default settings, in a process of their own for each size, which reads its pairs
 from a file: building the graph, steps of 2,048 pairs, and the ranking of two blocks of users among all items. Four
-sizes, of which three have four times the interactions, users or items, give the bytes that each of these adds; a fifth,
-four times the first in everything, is predicted and then measured, so that the model's error is known. Seconds are kept
+sizes, of which three have ten times the interactions, users or items, give the bytes that each of these adds; a fifth,
+ten times the first in everything, is predicted and then measured, so that the model's error is known. Seconds are kept
 and not extrapolated: tables of this size lie in the caches, those of the whole do not.
 
 Pairs are drawn by the embedded shop's constants. The shop itself draws every choice from the probabilities of all
@@ -38,7 +38,7 @@ from disentrec.training.samplers import pair_batches
 
 #: Interactions, users, items; as many pairs per user as in benchmarks/users_scaling.py.
 LARGE = np.array([10_000_000, 483_092, 1_000_000])
-SHARE, FACTOR, BATCH, BLOCK, STEPS, BUDGET_MB = 100, 4, 2048, 256, 4, 12_000
+SHARE, FACTOR, BATCH, BLOCK, STEPS, BUDGET_MB = 100, 10, 2048, 256, 2, 12_000
 NAMES = ("interaction", "user", "item")
 
 
@@ -72,6 +72,7 @@ def main() -> None:
         "environment": environment(options.threads, "cpu"),
         "shared_machine": options.shared_machine,
         "share": SHARE,
+        "factor": FACTOR,
         "large": dict(zip(("interactions", "users", "items"), LARGE.tolist(), strict=True)),
         "batch_size": BATCH,
         "block": BLOCK,

@@ -90,13 +90,13 @@ class Measurements:
 
     def ceiling_figure(self) -> Markdown | None:
         """Returns how near each model's step and ranking are to the measured product and copy."""
-        shares = {}
-        for name, entry in self._ordered():
-            for title, stages in (("training step", tuple(STEP)), ("ranking", ("evaluation",))):
-                if all(stage in entry["stages"] for stage in stages):
-                    shares.setdefault(title, {})[name] = self._shares(entry, stages)
-        if not shares:
+        trained = {name: entry for name, entry in self._ordered() if "loss" in entry["stages"]}
+        if not trained:
             return None
+        shares = {
+            title: {name: self._shares(entry, stages) for name, entry in trained.items()}
+            for title, stages in (("training step", tuple(STEP)), ("ranking", ("evaluation",)))
+        }
         said = "; ".join(
             f"{title}: " + ", ".join(f"{label(name)} {a:.2f} and {b:.2f}" for name, (a, b) in found.items())
             for title, found in shares.items()
@@ -114,7 +114,7 @@ class Measurements:
         for name, entry in self._ordered():
             for stage, title in WORK.items():
                 found = entry["stages"].get(stage, {})
-                if found.get("mbytes"):
+                if "loss" in entry["stages"]:
                     shares = (tables.percent(value, 0) for value in self._shares(entry, (stage,)))
                     rows.append(
                         [f"{label(name)}, {title}", f"{found['mflop']:,.0f}", f"{found['mbytes']:,.0f}", *shares]
@@ -176,16 +176,16 @@ class Measurements:
         size, found = self.large["large"], dict(self._large())
         fits = labels([label(name) for name, entry in found.items() if entry["fits"]])
         off = max(abs(e["check"]["predicted_mb"] / e["check"]["measured_mb"] - 1) for e in found.values())
-        verdict = f"By this model {fits} stay below it" if fits else "By this model none stays below it"
+        verdict = f"By it {self.large['budget_mb'] / 1000:.0f} GB are enough for {fits or 'no model'}"
         block, weighed = self.large["block"], self.large["choices_times_items_of_the_shop"]
         return tables.show(
             f"The whole is {size['interactions']:,} interactions of {size['users']:,} users with {size['items']:,}"
-            f" items. It was **not run**: sizes of 1/{self.large['share']} and up to four times that were, and the model"
-            f" missed a fifth size by {tables.percent(off, 0)} % at most. {verdict}. Ranking is block-wise: the scores"
-            f" of {block} users are all that is held, which is most of what an item adds. Seconds are not extrapolated,"
-            " since tables of the sizes that ran lie in the caches. The pairs are drawn by the embedded shop's constants;"
-            f" the shop itself weighs every item at every choice, {weighed:.0e} weights at this size, and was not made"
-            " for it. `python -m benchmarks large -- --full` runs the whole."
+            f" items. It was **not run**: sizes of 1/{self.large['share']} and up to {self.large['factor']} times that"
+            f" were, and the model missed a fifth size by {tables.percent(off, 0)} % at most. {verdict}. Ranking is"
+            f" block-wise: the scores of {block} users are all that is held, which is most of what an item adds."
+            " Seconds are not extrapolated, since small tables lie in the caches. The pairs are drawn by the embedded"
+            f" shop's constants; the shop itself weighs every item at every choice, {weighed:,.0f} weights at this"
+            " size, and was not made for it. `python -m benchmarks large -- --full` runs the whole."
         )
 
     def _read(self, name: str) -> dict[str, Any]:

@@ -28,8 +28,8 @@ def _labels() -> dict[str, str]:
 
 
 def label(model: str) -> str:
-    """Returns a model's name as the tables of the papers print it."""
-    return _labels().get(model, model)
+    """Returns a model's name as the tables of the papers print it, without "(as described)"."""
+    return _labels().get(model, model).partition(" (")[0]
 
 
 def times(ratio: float) -> str:
@@ -66,7 +66,7 @@ def step_figure(steps: Mapping[str, Mapping[str, float]]) -> Figure:
 def ceiling_figure(shares: Mapping[str, Mapping[str, tuple[float, float]]]) -> Figure:
     """Returns a panel per kind of work with two dots per model: the shares of the product and of the copy."""
     names = list(dict.fromkeys(name for found in shares.values() for name in found))
-    drawing, axes = figure(height=1.2 + 0.32 * len(names), columns=len(shares), sharey=True)
+    drawing, axes = figure(height=1.2 + 0.32 * len(names), columns=len(shares), sharex=True, sharey=True)
     with mpl.rc_context(STYLE):
         for axis, (title, found) in zip(axes, shares.items(), strict=True):
             axis.axvline(1, color=RED, lw=1.2, ls=(0, (4, 2)))
