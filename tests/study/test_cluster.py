@@ -6,12 +6,14 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import psutil
 import pytest
 
+from disentrec.cli import main
 from disentrec.data.bazaar import BazaarParameters, write_bazaar
 from disentrec.errors import DisentrecError
 from disentrec.study import RunSpec, Store
@@ -72,6 +74,16 @@ def test_without_ray_it_says_how_to_get_it(spec, shop, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(DisentrecError, match=r"Ray is not installed.*disentrec\[cluster\]"):
         Cluster()([spec], lambda _: shop.folder, Store(tmp_path))
+
+
+def test_the_command_line_hands_a_study_its_cluster(monkeypatch):
+    seen = {}
+    monkeypatch.setattr("disentrec.study.Study.run", lambda self, names, datasets, **options: seen.update(options))
+    options = ["--engine", "ray", "--address", "auto", "--gpus-per-run", "0.25", "--retries", "7", "--shared-data"]
+    assert main(["study", "dimo/main", *options]) == 0
+    assert seen["engine"] == Cluster("auto", gpus_per_run=0.25, retries=7, shared_data=True)
+    seen.clear()
+    assert main(["study", "dimo/main"]) == 0 and "engine" not in seen  # the study's own default
 
 
 def test_two_workers_give_what_one_process_gives_and_mistakes_keep_their_words(two_cpus, spec, shop, tmp_path):
@@ -167,7 +179,8 @@ class _Once(threading.Thread):
 def _kill_worker(_):
     time.sleep(0.3)  # into its training
     for process in psutil.Process().children(recursive=True):
-        if "_work" in process.name() or any("ray::_work" in part for part in process.cmdline()):
-            process.kill()
-            return True
+        with suppress(psutil.NoSuchProcess):  # Ray's own come and go
+            if any("ray::_work" in part for part in process.cmdline()):
+                process.kill()
+                return True
     return False
