@@ -148,9 +148,9 @@ class Measurements:
             added, check = found["bytes_per"], found["check"]
             rows.append([
                 label(name), *(f"{added[part]:,.0f}" for part in ("interaction", "user", "item")),
-                f"{found['predicted_mb'] / 1000:.1f}", f"{check['predicted_mb']:,} / {check['measured_mb']:,}",
+                f"{_gigabytes(found):.1f}", f"{check['predicted_mb']:,} / {check['measured_mb']:,}",
             ])  # fmt: skip
-        header = ["", "bytes per interaction", "per user", "per item", "whole, GB", "check: predicted / measured, MB"]
+        header = ["", "bytes per interaction", "per user", "per item", "whole, GB", "check: predicted / measured, MiB"]
         caption = "Peak memory of training and ranking. The check is a size that the model was not fitted to."
         return self._table(header, rows, caption, "large")
 
@@ -233,7 +233,12 @@ class Measurements:
     def _parts(self, found: dict) -> dict[str, float]:
         counts = {"interaction": "interactions", "user": "users", "item": "items"}
         added = {part: found["bytes_per"][part] * self.large["large"][count] / 1e9 for part, count in counts.items()}
-        return {"imports": found["imports_mb"] / 1000, **added}
+        return {"rest": _gigabytes(found) - sum(added.values()), **added}  # imports, and what grows with nothing
 
     def _table(self, header: list[str], rows: list[list[str]], caption: str, name: str) -> Markdown | None:
         return tables.show(tables.myst_table(header, rows, caption, f"tbl-costs-{name}")) if rows else None
+
+
+def _gigabytes(found: dict) -> float:
+    """Returns the predicted peak of the whole; the records count in MiB."""
+    return found["predicted_mb"] * 2**20 / 1e9

@@ -16,8 +16,8 @@ from disentrec.study import load_paper, paper_names
 STEP = {"batch": "drawing", "loss": "loss", "backward": "gradients", "optimiser": "optimiser"}
 SHADES = dict(zip(STEP, (ORANGE, BLUE, SKY, GREEN), strict=True))
 #: What memory is for.
-PARTS = {"imports": MUTED, "interaction": BLUE, "user": SKY, "item": ORANGE}
-PLURALS = {"imports": "imports", "interaction": "interactions", "user": "users", "item": "items"}
+PARTS = {"rest": MUTED, "interaction": BLUE, "user": SKY, "item": ORANGE}
+PLURALS = {"rest": "imports and the rest", "interaction": "interactions", "user": "users", "item": "items"}
 
 
 @lru_cache(maxsize=1)
