@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,12 +15,18 @@ from disentrec.paths import ROOT
 
 
 @pytest.fixture(scope="module")
-def counted():
+def shared():
+    """What the benchmarks import from each other."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        yield importlib.import_module("counting").counted
+        yield SimpleNamespace(**{name: importlib.import_module(name) for name in ("counting", "common")})
     finally:
         sys.path.remove(str(ROOT / "benchmarks"))
+
+
+@pytest.fixture(scope="module")
+def counted(shared):
+    return shared.counting.counted
 
 
 def test_a_product_is_two_operations_per_number_and_moves_its_three_tables(counted):
@@ -58,6 +65,18 @@ def test_a_sum_of_neighbours_reads_the_rows_it_sums(counted):
     assert out.tolist() == [[1.0] * 8, [3.0] * 8] and work.flop == 2 * 4 * 8
     least = 4 * (4 * 8 + 2 * 8 + 4) + 8 * (4 + 3)  # rows, sums, weights; places
     assert least <= work.bytes < least + 200  # and what the operator keeps for its gradient
+
+
+def test_a_peer_is_timed_as_released_and_ranked_in_evaluation_mode(shared):
+    model, seen = torch.nn.Dropout(), []
+
+    def note(rows):
+        seen.append((len(rows), model.training, torch.is_anomaly_enabled()))
+
+    split = SimpleNamespace(train=range(20), test=range(9))
+    found = shared.common.peer_times("abc", model, note, note, split, size=3, count=2)
+    assert seen == [(3, True, True)] * 3 + [(3, False, False)] * 3
+    assert found["commit"] == "abc" and found["epoch_s"] >= 0 and found["test_pass_s"] >= 0
 
 
 def test_one_command_lists_every_benchmark_and_refuses_an_unknown_one():
