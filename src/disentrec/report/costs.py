@@ -52,7 +52,7 @@ class Measurements:
             return tables.show(NOT_MEASURED.format("stages"))
         ceilings, where = found["ceilings"], found["environment"]
         shared = f" The machine was shared, with a load of {found['load_average']}:" if found["shared_machine"] else ""
-        read = " read a factor of two as nothing, and shares as lower bounds." if shared else ""
+        read = " read a factor of two as nothing, in the ceilings and so in the shares, too." if shared else ""
         return tables.show(
             f"Stages were measured on {tables.dataset_title(found['data'])}, {where['threads']} thread of"
             f" {where['cpu']}, torch {where['torch']}; median of {found['batches_timed']} steps after one. In the same"
@@ -138,7 +138,10 @@ class Measurements:
             for p in self._peers()
         ]
         header = ["", "data", "here, s", "released, s", "ratio", "commit of the peer"]
-        caption = "Seconds of the same work, here and by the released program, on a CPU; each row one run of both."
+        caption = (
+            "Seconds of the same work, here and by the released program, on a CPU; each row one run of both. What the"
+        )
+        caption += " released programs take for an epoch or a ranking is mostly a few batches times their number."
         return self._table(header, rows, caption, "peers")
 
     def large_table(self) -> Markdown | None:
