@@ -130,6 +130,29 @@ def load_peer(checkout: Path, file: str = "model.py") -> types.ModuleType:
     return module
 
 
+def peer_times(
+    commit: str, model: torch.nn.Module, step: Callable, rank: Callable, split: SessionSplit, size: int, count: int
+) -> dict:
+    """Returns the seconds of a released program's steps and test batches, with what the whole would take.
+
+    `step` and `rank` take the rows of a batch, of the training and of the test cases.
+    """
+    order = np.random.default_rng(0).permutation(len(split.train))
+    rows = [order[start : start + size] for start in range(0, (count + 1) * size, size)]
+    torch.autograd.set_detect_anomaly(True)  # as released: DIMO model.py:412, MMSBR model.py:670
+    seconds = timed(step, rows)
+    torch.autograd.set_detect_anomaly(False)
+    model.eval()
+    test_seconds = timed(rank, [np.arange(start, start + size) for start in range(0, 3 * size, size)])
+    return {
+        "commit": commit,
+        "step_s": round(seconds, 3),
+        "epoch_s": round(seconds * -(-len(split.train) // size), 1),
+        "test_pass_s": round(test_seconds * -(-len(split.test) // size), 1),
+        "note": "epoch and test pass are the median batch times the number of batches",
+    }
+
+
 def write(name: str, record: dict) -> None:
     """Prints a record and keeps it as results/`name`.json."""
     RESULTS.mkdir(exist_ok=True)

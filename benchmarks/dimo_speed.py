@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import copy_ceiling, gemm_ceiling, load_peer, synthetic_split, timed, write
+from common import copy_ceiling, gemm_ceiling, load_peer, peer_times, synthetic_split, timed, write
 
 from disentrec import models
 from disentrec.data.protocol import Protocol
@@ -171,21 +171,10 @@ def _peer(checkout: Path, split: SessionSplit, count: int) -> dict:
         (model.loss_function(found + 1e-8, torch.from_numpy(split.train.target[rows])) + loss).backward()
         model.optimizer.step()
 
-    order = np.random.default_rng(0).permutation(len(split.train))
-    rows = [order[start : start + size] for start in range(0, (count + 1) * size, size)]
-    torch.autograd.set_detect_anomaly(True)  # as released, model.py:412
-    seconds = timed(step, rows)
-    torch.autograd.set_detect_anomaly(False)
-    model.eval()
-    test_rows = [np.arange(start, start + size) for start in range(0, 3 * size, size)]
-    test_seconds = timed(lambda rows: np.argsort(-scores(rows, split.test)[0].detach().numpy(), 1), test_rows)
-    return {
-        "commit": "4ff44ea",
-        "step_s": round(seconds, 3),
-        "epoch_s": round(seconds * -(-len(split.train) // size), 1),
-        "test_pass_s": round(test_seconds * -(-len(split.test) // size), 1),
-        "note": "epoch and test pass are the median batch times the number of batches",
-    }
+    def rank(rows) -> None:
+        np.argsort(-scores(rows, split.test)[0].detach().numpy(), 1)
+
+    return peer_times("4ff44ea", model, step, rank, split, size, count)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import N_ITEMS, copy_ceiling, load_peer, peak_mb, synthetic_split, timed, write
+from common import N_ITEMS, copy_ceiling, load_peer, peak_mb, peer_times, synthetic_split, timed, write
 
 from disentrec import models
 from disentrec.data.sessions import SessionCases, batches, pad
@@ -180,25 +180,10 @@ def _peer(checkout: Path, shop: Catalogue, split, count: int) -> dict:
         (model.loss_function(scores + 1e-8, target) + contrast).backward()
         model.optimizer.step()
 
-    order = np.random.default_rng(0).permutation(len(split.train))
-    rows = [order[start : start + BATCH] for start in range(0, (count + 1) * BATCH, BATCH)]
-    torch.autograd.set_detect_anomaly(True)  # as released, model.py:670
-    seconds = timed(step, rows)
-    torch.autograd.set_detect_anomaly(False)
-    model.eval()
-    test_rows = [np.arange(start, start + BATCH) for start in range(0, 3 * BATCH, BATCH)]
-
     def rank(rows) -> None:
         np.argsort(-program.perform(model, rows, test)[1].detach().numpy(), 1)
 
-    test_seconds = timed(rank, test_rows)
-    return {
-        "commit": "b640ff4",
-        "step_s": round(seconds, 3),
-        "epoch_s": round(seconds * -(-len(split.train) // BATCH), 1),
-        "test_pass_s": round(test_seconds * -(-len(split.test) // BATCH), 1),
-        "note": "epoch and test pass are the median batch times the number of batches",
-    }
+    return peer_times("b640ff4", model, step, rank, split, BATCH, count)
 
 
 if __name__ == "__main__":

@@ -160,6 +160,13 @@ def _study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", type=Path, default=RESULTS)
     parser.add_argument("--plan", action="store_true", help="only count the runs that are left")
     _checkpoint(parser)
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="processes here, or a Ray cluster")
+    ray = parser.add_argument_group("with --engine ray")
+    ray.add_argument("--address", help="auto, or host:port of the cluster's head; without it one is started here")
+    ray.add_argument("--gpus-per-run", type=float, default=0.0, metavar="SHARE", help="0.25: four runs on each GPU")
+    ray.add_argument("--retries", type=int, default=3, metavar="N", help="of a run whose process or machine is lost")
+    ray.add_argument("--shared-data", action="store_true", help="all machines see the data folder under the same path")
+    ray.add_argument("--scratch", type=Path, help="where machines keep data and checkpoints; may be a shared disk")
     parser.set_defaults(run=_run_study)
 
 
@@ -300,7 +307,13 @@ def _run_study(options: argparse.Namespace) -> None:
                 done, missing = sum(len(row.records) for row in rows), sum(row.missing for row in rows)
                 print(f"{paper}/{name} on {dataset}: {done} runs done, {missing} left")
         return
-    study.run(names, options.datasets, jobs=options.jobs, checkpoint=options.checkpoint)
+    engine = {}
+    if options.engine == "ray":
+        from disentrec.study.cluster import Cluster
+
+        own = ("address", "gpus_per_run", "retries", "shared_data", "scratch")
+        engine["engine"] = Cluster(**{name: getattr(options, name) for name in own})
+    study.run(names, options.datasets, jobs=options.jobs, checkpoint=options.checkpoint, **engine)
 
 
 def _run_scorecard(options: argparse.Namespace) -> None:

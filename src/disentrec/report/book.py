@@ -62,8 +62,13 @@ class ChapterPlan:
         return self.root / "_build" / "chapters" / f"{self.name}.json"
 
     def inputs(self, trees: str) -> str:
-        """Returns the hash of everything the chapter depends on; `trees` is that of code and records."""
-        text = json.dumps([self.name, self.parameters, trees], sort_keys=True, default=str)
+        """Returns the hash of everything the chapter depends on; `trees` is that of code and records.
+
+        A parameter that names a folder of the repository, such as benchmarks/results, adds what is in it.
+        """
+        named = [self.root / value for value in self.parameters.values() if isinstance(value, str) and value]
+        own = [hash_trees([folder]) for folder in named if folder.is_dir()]
+        text = json.dumps([self.name, self.parameters, trees, *own], sort_keys=True, default=str)
         return hashlib.sha256(text.encode() + self.notebook.read_bytes()).hexdigest()
 
     def fresh(self, trees: str) -> bool:

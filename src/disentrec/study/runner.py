@@ -208,11 +208,11 @@ def environment(threads: int, device: str) -> dict[str, Any]:
 
 def _key(threads: int, device: str) -> str:
     """Returns what besides the spec a training must share with the checkpoint it goes on from."""
-    return json.dumps({**environment(threads, device), "code": _code()}, sort_keys=True)
+    return json.dumps({**environment(threads, device), "code": package_digest()}, sort_keys=True)
 
 
 @lru_cache(maxsize=1)
-def _code() -> str:
+def package_digest() -> str:
     """Returns a digest of the package: a commit does not tell two states of changed files apart."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):

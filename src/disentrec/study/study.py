@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,12 @@ class Study:
         *,
         jobs: int = 1,
         checkpoint: float = CHECKPOINT_SECONDS,
+        engine: Callable[..., list[RunRecord]] = run_grid,
     ) -> None:
-        """Runs the artefacts: first every configuration to be tuned, then the rows from the chosen ones."""
+        """Runs the artefacts: first every configuration to be tuned, then the rows from the chosen ones.
+
+        `engine` runs a grid of specs: `run_grid` on this machine, a `Cluster` (study/cluster.py) on many.
+        """
         planned = [
             (artefact, dataset)
             for artefact in map(self.paper.artefact, names)
@@ -93,14 +97,14 @@ class Study:
             for model in dict.fromkeys(row.model for row in self.rows(artefact, dataset) if row.tuned)
             for spec in self.tuning_specs(model, artefact.tuned_on or dataset)
         ]
-        run_grid(tuning, dataset_folder, self.store, jobs=jobs, checkpoint=checkpoint)
+        engine(tuning, dataset_folder, self.store, jobs=jobs, checkpoint=checkpoint)
         specs = [
             spec
             for artefact, dataset in planned
             for row in self.rows(artefact, dataset)
             for spec in self.row_specs(artefact, row, dataset)
         ]
-        run_grid(specs, dataset_folder, self.store, jobs=jobs, checkpoint=checkpoint)
+        engine(specs, dataset_folder, self.store, jobs=jobs, checkpoint=checkpoint)
 
     def tuning_specs(self, model: str, dataset: str) -> list[RunSpec]:
         """Returns the specs a model is tuned over: as many for every model as the budget says."""

@@ -1,0 +1,165 @@
+"""Where does the time go? Every model's stages: seconds, operations, bytes, and shares of this machine's ceilings.
+
+    python -m benchmarks stages
+    python -m benchmarks stages -- --models dimo lightgcn --data FOLDER --shared-machine
+
+One training step is drawing a batch, the loss terms (with the model's own forward pass), backward and optimiser; the
+scores of one batch are timed beside it, reading and splitting the data once, and one ranking of the validation part.
+Operations and bytes are counted in a step that is not timed (benchmarks/counting.py). Shares say what part of its time
+a stage would need for its operations at the measured speed of a product of two square matrices, and for its bytes at
+that of a copy too large for the caches. Settings are each model's own defaults, batches of 512.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import as_worker, copy_ceiling, peak_mb, timed, write
+from counting import Count, counted
+
+from disentrec import models
+from disentrec.data.protocol import Protocol
+from disentrec.data.schema import read_dataset
+from disentrec.models.layers import linear
+from disentrec.study.datasets import dataset_folder
+from disentrec.study.runner import catalogue, environment, user_catalogue
+from disentrec.training import Training, task_of
+
+STAGES = ("batch", "loss", "backward", "optimiser")
+SIDE = 1024
+#: Users whose scores are timed: as many as a ranking holds at once.
+BLOCK = 256
+
+
+def main() -> None:
+    """Measures, prints and writes one record."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="*", default=list(models.available()), metavar="NAME")
+    parser.add_argument("--data", default="bazaar-demo", help="a data set of the study, or a dataset folder")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batches", type=int, default=5, help="steps that are timed, after one that is not")
+    parser.add_argument("--shared-machine", action="store_true", help="say so in the record: others were computing")
+    options = parser.parse_args()
+    as_worker(options.threads)
+    torch.set_num_threads(options.threads)
+    ceilings = product_ceiling(), copy_ceiling()
+    folder = dataset_folder(options.data)
+    record = {
+        "data": folder.name,
+        "fingerprint": read_dataset(folder).fingerprint[:12],
+        "environment": environment(options.threads, "cpu"),
+        "shared_machine": options.shared_machine,
+        "load_average": round(os.getloadavg()[0], 1),
+        "batches_timed": options.batches,
+    }
+    found = {name: measure(name, folder, options.batches) for name in options.models}
+    # Once more: on a machine that others use, the faster of two is nearer to what it can do.
+    product, copy = map(max, ceilings, (product_ceiling(), copy_ceiling()))
+    record["ceilings"] = {"product_gflops": round(product / 1e9, 1), "copy_gbytes_per_s": round(copy / 1e9, 1)}
+    for entry in found.values():
+        for stage in entry["stages"].values():
+            if stage.get("mbytes"):
+                stage["share_of_product"] = round(stage["mflop"] * 1e9 / product / stage["ms"], 3)
+                stage["share_of_copy"] = round(stage["mbytes"] * 1e9 / copy / stage["ms"], 3)
+    write("stages", record | {"models": found, "peak_mb": peak_mb()})
+
+
+def product_ceiling() -> float:
+    """Returns operations per second of a product of square matrices, by the faster library."""
+    a, b = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
+    return 2 * SIDE**3 / min(timed(lambda _, f=f: f(a, b), list(range(8))) for f in (linear, torch.matmul))
+
+
+def measure(name: str, folder: Path, count: int) -> dict:
+    """Returns a model's stages, each with milliseconds, operations and bytes."""
+    kind = models.get(name).task
+    started = time.perf_counter()
+    dataset = read_dataset(folder)
+    task = task_of(kind, dataset, Protocol())
+    loaded = time.perf_counter()
+    known = (catalogue if kind == "session" else user_catalogue)(dataset, task.split)
+    model = models.build(name, {}, known, seed=0).train()
+    built = time.perf_counter()
+    found = {"load": _stage(loaded - started), "build": _stage(built - loaded)}
+    training = Training()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if parameters:
+        found |= _step(model, task, training, parameters, count)
+    batch = next(task.batches(training, np.random.default_rng(0)))
+    asked = batch if kind == "session" else batch.users[:BLOCK]
+    with torch.no_grad():
+        model.eval()
+        seconds = timed(lambda _: model(asked), list(range(4)))
+        with counted() as work:
+            model(asked)
+    found["forward"] = _stage(seconds, work)
+    started = time.perf_counter()
+    ranks = task.rank(model, "valid")
+    seconds = time.perf_counter() - started
+    with counted() as work:
+        task.rank(model, "valid")
+    found["evaluation"] = _stage(seconds, work)
+    steps = -(-len(task.split.train) // training.batch_size)
+    return {
+        "task": kind,
+        "batch_size": training.batch_size,
+        "steps_of_an_epoch": steps,
+        "ranked": len(ranks),
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "stages": found,
+    }
+
+
+def _step(model, task, training: Training, parameters: list, count: int) -> dict:
+    """Returns the stages of a training step: medians over `count` steps after one."""
+    optimiser = torch.optim.Adam(parameters, fused=True)
+    if hasattr(model, "begin_epoch"):  # models of users
+        model.begin_epoch(0)
+    source, seconds = _endless(task, training), {name: [] for name in STAGES}
+    state: dict = {}
+
+    def batch() -> None:
+        state["batch"] = next(source)
+
+    def loss() -> None:
+        state["loss"] = torch.stack(list(model.losses(state["batch"]).values())).sum()
+
+    def backward() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        state["loss"].backward()
+
+    pieces: dict[str, Callable] = dict(zip(STAGES, (batch, loss, backward, optimiser.step), strict=True))
+    for number in range(count + 1):
+        for name, piece in pieces.items():
+            started = time.perf_counter()
+            piece()
+            if number:
+                seconds[name].append(time.perf_counter() - started)
+    found = {}
+    for name, piece in pieces.items():
+        with counted() as work:
+            piece()
+        found[name] = _stage(statistics.median(seconds[name]), work)
+    return found
+
+
+def _endless(task, training: Training):
+    rng = np.random.default_rng(0)
+    while True:
+        yield from task.batches(training, rng)
+
+
+def _stage(seconds: float, work: Count | None = None) -> dict:
+    counts = {} if work is None else {"mflop": round(work.flop / 1e6, 3), "mbytes": round(work.bytes / 1e6, 3)}
+    return {"ms": round(1000 * seconds, 3), **counts}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""What a model costs, taken apart: stages, shares of the machine's ceilings, ratios to released code, reach."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from IPython.display import Markdown
+
+from disentrec.paths import ROOT
+from disentrec.report import figures, tables
+from disentrec.report.costs_figures import (
+    STEP,
+    ceiling_figure,
+    label,
+    memory_figure,
+    milliseconds,
+    peer_figure,
+    step_figure,
+    times,
+)
+from disentrec.report.cross import labels
+
+#: Stages whose work is counted.
+WORK = {"loss": "loss", "backward": "gradients", "forward": "scores", "evaluation": "ranking"}
+NOT_MEASURED = "Not measured yet: `python -m benchmarks {}`."
+#: Record, model, what is compared, where our seconds are and where theirs.
+PEERS = (
+    ("dimo_speed", "dimo", "DIMO, training epoch", ("exact_batch_50", "epoch_s"), ("peer", "epoch_s")),
+    ("dimo_speed", "dimo", "DIMO, ranking of test", ("exact_batch_50", "test_pass_s"), ("peer", "test_pass_s")),
+    ("mmsbr_speed", "mmsbr", "MMSBR, training step", ("exact_batch_100", "step_s"), ("peer", "step_s")),
+    ("mmsbr_speed", "mmsbr", "MMSBR, ranking of test", ("exact_batch_100", "test_pass_s"), ("peer", "test_pass_s")),
+    ("addrl_ranking", "addrl", "AD-DRL, ranking of all users", ("full_ranking", "seconds"), ("released", "seconds")),
+    ("idsf_contrast", "idsf", "IDSF, contrast of a step", ("ours", "step_s"), ("released", "step_s")),
+    ("lightgcn_speed", "lightgcn", "LightGCN of MMRec, epoch", ("training", "epoch_s"), ("peer", "epoch_s")),
+    ("lightgcn_speed", "lightgcn", "LightGCN of MMRec, ranking", ("validation", "seconds"), ("peer", "validation_s")),
+)  # fmt: skip
+
+
+class Measurements:
+    """The page: every method returns the output of one cell, computed from the JSON records of benchmarks/."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder) if Path(folder).is_absolute() else ROOT / folder
+        self.stages, self.large = self._read("stages"), self._read("large")
+
+    def conditions(self) -> Markdown:
+        """Returns machine, data and ceilings behind the stages."""
+        found = self.stages
+        if not found:
+            return tables.show(NOT_MEASURED.format("stages"))
+        ceilings, where = found["ceilings"], found["environment"]
+        shared = f" The machine was shared, with a load of {found['load_average']}:" if found["shared_machine"] else ""
+        read = " read a factor of two as nothing, in the ceilings and so in the shares, too." if shared else ""
+        return tables.show(
+            f"Stages were measured on {tables.dataset_title(found['data'])}, {where['threads']} thread of"
+            f" {where['cpu']}, torch {where['torch']}; median of {found['batches_timed']} steps after one. In the same"
+            f" run the machine multiplied matrices at {ceilings['product_gflops']:,.0f} GFLOP/s and copied at"
+            f" {ceilings['copy_gbytes_per_s']:.0f} GB/s, read and written.{shared}{read}"
+        )
+
+    def step_figure(self) -> Markdown | None:
+        """Returns the stages of a training step as shares of it."""
+        steps = self._steps()
+        if not steps:
+            return None
+        named = [f"{label(name)} {sum(step.values()):.1f} ms" for name, step in steps.items()]
+        caption = "Share of each stage in a training step; at the right the milliseconds of a step. Models of sessions"
+        caption += (
+            " and of users, from the cheapest to the dearest step; steps differ in their batches between the two."
+        )
+        alt = f"Stacked bars of drawing, loss, gradients and optimiser. A step takes {', '.join(named)}."
+        return tables.show(figures.myst_figure(step_figure(steps), "costs-steps", caption, alt))
+
+    def stage_table(self) -> Markdown | None:
+        """Returns milliseconds by model and stage."""
+        rows = []
+        for name, entry in self._ordered():
+            ms = {stage: found["ms"] for stage, found in entry["stages"].items()}
+            cells = [
+                milliseconds(ms[stage]) if stage in ms else "–" for stage in ("load", *STEP, "forward", "evaluation")
+            ]
+            epoch = sum(ms[stage] for stage in STEP) * entry["steps_of_an_epoch"] / 1000 if "loss" in ms else None
+            rows.append([label(name), *cells, "–" if epoch is None else f"{epoch:.2f}"])
+        header = ["", "load", *STEP.values(), "scores", "ranking", "epoch, s"]
+        caption = "Milliseconds of every stage: loading and splitting the data once, a training step of 512 cases, the"
+        caption += " scores of one batch, ranking the validation part once; and the seconds of an epoch of such steps."
+        return self._table(header, rows, caption, "stages")
+
+    def ceiling_figure(self) -> Markdown | None:
+        """Returns how near each model's step and ranking are to the measured product and copy."""
+        trained = {name: entry for name, entry in self._ordered() if "loss" in entry["stages"]}
+        if not trained:
+            return None
+        shares = {
+            title: {name: self._shares(entry, stages) for name, entry in trained.items()}
+            for title, stages in (("training step", tuple(STEP)), ("ranking", ("evaluation",)))
+        }
+        said = "; ".join(
+            f"{title}: " + ", ".join(f"{label(name)} {a:.2f} and {b:.2f}" for name, (a, b) in found.items())
+            for title, found in shares.items()
+        )
+        caption = (
+            "Share of the time that the counted work would take at the measured speed of a matrix product (filled)"
+        )
+        caption += " and of a copy (hollow). One: as fast as the machine can; above it, the caches helped."
+        alt = f"Dot plots of the shares of product and copy. {said}."
+        return tables.show(figures.myst_figure(ceiling_figure(shares), "costs-ceilings", caption, alt))
+
+    def work_table(self) -> Markdown | None:
+        """Returns operations and bytes by model and stage, with their shares."""
+        rows = []
+        for name, entry in self._ordered():
+            for stage, title in WORK.items():
+                found = entry["stages"].get(stage, {})
+                if "loss" in entry["stages"]:
+                    shares = (tables.percent(value, 0) for value in self._shares(entry, (stage,)))
+                    rows.append(
+                        [f"{label(name)}, {title}", f"{found['mflop']:,.0f}", f"{found['mbytes']:,.0f}", *shares]
+                    )
+        header = ["", "MFLOP", "MB", "of the product, %", "of the copy, %"]
+        return self._table(header, rows, "Counted work of the stages, and its share of the machine's ceilings.", "work")
+
+    def peer_figure(self) -> Markdown | None:
+        """Returns how many times as long the released programs take."""
+        peers = self._peers()
+        if not peers:
+            return None
+        caption = "How many times as long the released program takes for the same work in the same run (log scale)."
+        alt = "Dot plot of ratios: " + ", ".join(f"{p['what']} {times(p['ratio'])}" for p in peers) + "."
+        return tables.show(figures.myst_figure(peer_figure(peers), "costs-peers", caption, alt))
+
+    def peer_table(self) -> Markdown | None:
+        """Returns ours, theirs and the ratio."""
+        rows = [
+            [p["what"], p["data"], f"{p['ours']:,.2f}", f"{p['theirs']:,.2f}", times(p["ratio"]), p["commit"]]
+            for p in self._peers()
+        ]
+        header = ["", "data", "here, s", "released, s", "ratio", "commit of the peer"]
+        caption = (
+            "Seconds of the same work, here and by the released program, on a CPU; each row one run of both. What the"
+        )
+        caption += " released programs take for an epoch or a ranking is mostly a few batches times their number."
+        return self._table(header, rows, caption, "peers")
+
+    def large_table(self) -> Markdown | None:
+        """Returns the bytes that an interaction, a user and an item add, and what the whole would need."""
+        rows = []
+        for name, found in self._large():
+            added, check = found["bytes_per"], found["check"]
+            rows.append([
+                label(name), *(f"{added[part]:,.0f}" for part in ("interaction", "user", "item")),
+                f"{_gigabytes(found):.1f}", f"{check['predicted_mb']:,} / {check['measured_mb']:,}",
+            ])  # fmt: skip
+        header = ["", "bytes per interaction", "per user", "per item", "whole, GB", "check: predicted / measured, MiB"]
+        caption = "Peak memory of training and ranking. The check is a size that the model was not fitted to."
+        return self._table(header, rows, caption, "large")
+
+    def large_figure(self) -> Markdown | None:
+        """Returns the predicted memory of the whole by what it is for."""
+        parts = {name: self._parts(found) for name, found in self._large()}
+        if not parts:
+            return None
+        budget = self.large["budget_mb"] / 1000
+        caption = f"Predicted peak at the whole size, and the {budget:.0f} GB it should stay below."
+        said = "; ".join(
+            f"{label(name)}: " + ", ".join(f"{part} {value:.1f} GB" for part, value in found.items())
+            for name, found in parts.items()
+        )
+        return tables.show(
+            figures.myst_figure(memory_figure(parts, budget), "costs-large", caption, f"Stacked bars. {said}.")
+        )
+
+    def large_reading(self) -> Markdown:
+        """Returns what the cost model says, and what it does not."""
+        if not self.large:
+            return tables.show(NOT_MEASURED.format("large"))
+        size, found = self.large["large"], dict(self._large())
+        fits = labels([label(name) for name, entry in found.items() if entry["fits"]])
+        off = max(abs(e["check"]["predicted_mb"] / e["check"]["measured_mb"] - 1) for e in found.values())
+        verdict = f"By it {self.large['budget_mb'] / 1000:.0f} GB are enough for {fits or 'no model'}"
+        block, weighed = self.large["block"], self.large["choices_times_items_of_the_shop"]
+        return tables.show(
+            f"The whole is {size['interactions']:,} interactions of {size['users']:,} users with {size['items']:,}"
+            f" items. It was **not run**: sizes of 1/{self.large['share']} and up to {self.large['factor']} times that"
+            f" were, and the model missed a fifth size by {tables.percent(off, 0)} % at most. {verdict}. Ranking is"
+            f" block-wise: the scores of {block} users are all that is held, which is most of what an item adds."
+            " Seconds are not extrapolated, since small tables lie in the caches. The pairs are drawn by the embedded"
+            f" shop's constants; the shop itself weighs every item at every choice, {weighed:,.0f} weights at this"
+            " size, and was not made for it. `python -m benchmarks large -- --full` runs the whole."
+        )
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.folder / f"{name}.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def _ordered(self) -> list[tuple[str, dict]]:
+        """Returns the models, those of sessions first, by their step."""
+
+        def step(entry: dict) -> float:
+            return sum(entry["stages"].get(stage, {}).get("ms", 0.0) for stage in STEP)
+
+        found = self.stages.get("models", {}).items()
+        return sorted(found, key=lambda item: (item[1]["task"] != "session", step(item[1])))
+
+    def _steps(self) -> dict[str, dict[str, float]]:
+        return {
+            name: {stage: entry["stages"][stage]["ms"] for stage in STEP}
+            for name, entry in self._ordered()
+            if "loss" in entry["stages"]
+        }
+
+    def _shares(self, entry: dict, stages: tuple[str, ...]) -> tuple[float, float]:
+        """Returns the shares of product and copy of some stages together."""
+        ms, mflop, mbytes = (sum(entry["stages"][s][key] for s in stages) for key in ("ms", "mflop", "mbytes"))
+        ceilings = self.stages["ceilings"]
+        return mflop / ms / ceilings["product_gflops"], mbytes / ms / ceilings["copy_gbytes_per_s"]
+
+    def _peers(self) -> list[dict[str, Any]]:
+        """Returns the comparisons whose record holds a peer."""
+        found = []
+        for name, model, what, (ours, key), (theirs, other) in PEERS:
+            record = self._read(name)
+            if other not in record.get(theirs, {}):
+                continue
+            mine, peer = record[ours][key], record[theirs][other]
+            commit = record[theirs].get("commit") or record[theirs].get("operations", "").removeprefix("commit ")
+            entry = {"model": model, "what": what, "data": record["data"], "ours": mine, "theirs": peer}
+            found.append({**entry, "ratio": peer / mine, "commit": commit or "–"})
+        return found
+
+    def _large(self) -> list[tuple[str, dict]]:
+        return list(self.large.get("models", {}).items())
+
+    def _parts(self, found: dict) -> dict[str, float]:
+        counts = {"interaction": "interactions", "user": "users", "item": "items"}
+        added = {part: found["bytes_per"][part] * self.large["large"][count] / 1e9 for part, count in counts.items()}
+        return {"rest": _gigabytes(found) - sum(added.values()), **added}  # imports, and what grows with nothing
+
+    def _table(self, header: list[str], rows: list[list[str]], caption: str, name: str) -> Markdown | None:
+        return tables.show(tables.myst_table(header, rows, caption, f"tbl-costs-{name}")) if rows else None
+
+
+def _gigabytes(found: dict) -> float:
+    """Returns the predicted peak of the whole; the records count in MiB."""
+    return found["predicted_mb"] * 2**20 / 1e9

@@ -1,0 +1,112 @@
+"""The page on costs: every number it prints follows from the records it is given."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from disentrec.paths import ROOT
+from disentrec.report.costs import PEERS, Measurements
+from disentrec.report.costs_figures import label, milliseconds, times
+
+
+def _stage(ms, mflop=None, mbytes=None):
+    return {"ms": ms} | ({} if mflop is None else {"mflop": mflop, "mbytes": mbytes})
+
+
+STAGES = {
+    "data": "bazaar-demo", "environment": {"threads": 1, "cpu": "a processor", "torch": "2"}, "shared_machine": True,
+    "load_average": 4.0, "batches_timed": 3, "ceilings": {"product_gflops": 100.0, "copy_gbytes_per_s": 10.0},
+    "models": {
+        "bpr": {
+            "task": "top-n", "batch_size": 512, "steps_of_an_epoch": 500,
+            "stages": {
+                "load": _stage(30.0), "build": _stage(1.0), "batch": _stage(1.0, 0, 0), "loss": _stage(4.0, 200, 20),
+                "backward": _stage(4.0, 300, 20), "optimiser": _stage(1.0, 0, 10), "forward": _stage(2.0, 100, 5),
+                "evaluation": _stage(20.0, 1000, 50),
+            },
+        },
+        "sknn": {
+            "task": "session", "batch_size": 512, "steps_of_an_epoch": 9,
+            "stages": {"load": _stage(30.0), "forward": _stage(3.0, 0, 0), "evaluation": _stage(9.0, 0, 1)},
+        },
+    },
+}  # fmt: skip
+LARGE = {
+    "share": 100, "factor": 10, "budget_mb": 12_000, "block": 256, "choices_times_items_of_the_shop": 1e13,
+    "large": {"interactions": 10_000_000, "users": 500_000, "items": 1_000_000},
+    "models": {
+        "bpr": {
+            "bytes_per": {"interaction": 100, "user": 2000, "item": 4000}, "imports_mb": 500, "predicted_mb": 6500,
+            "check": {"predicted_mb": 90, "measured_mb": 100}, "fits": True,
+        }
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    monkeypatch.setattr("disentrec.report.figures.GENERATED", tmp_path)
+    for name, record in (("stages", STAGES), ("large", LARGE)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    return Measurements(tmp_path)
+
+
+def test_an_epoch_is_its_steps_and_untrained_models_have_none(page):
+    text = page.stage_table().data
+    assert "| BPR-MF | 30 | 1.00 | 4.00 | 4.00 | 1.00 | 2.00 | 20 | 5.00 |" in text
+    assert "| SKNN | 30 | – | – | – | – | 3.00 | 9.00 | – |" in text
+
+
+def test_shares_are_of_the_ceilings_of_the_same_run(page):
+    """200 MFLOP in 4 ms are 50 GFLOP/s of 100; 20 MB in 4 ms are 5 GB/s of 10."""
+    text = page.work_table().data
+    assert "| BPR-MF, loss | 200 | 20 | 50 | 50 |" in text and "SKNN" not in text
+    assert page._shares(STAGES["models"]["bpr"], ("batch", "loss", "backward", "optimiser")) == (0.5, 0.5)
+
+
+def test_a_shared_machine_is_said_to_be_one(page, tmp_path):
+    assert "The machine was shared, with a load of 4.0" in page.conditions().data
+    (tmp_path / "stages.json").write_text(json.dumps(STAGES | {"shared_machine": False}))
+    assert "shared" not in Measurements(tmp_path).conditions().data
+
+
+def test_the_cost_model_says_its_error_and_that_the_whole_was_not_run(page):
+    text = page.large_reading().data
+    assert "**not run**" in text and "by 10 % at most" in text and "12 GB are enough for BPR-MF" in text
+    parts = page._parts(LARGE["models"]["bpr"])
+    assert sum(parts.values()) == pytest.approx(6500 * 2**20 / 1e9)
+    assert {name: parts[name] for name in ("interaction", "user", "item")} == {
+        "interaction": 1.0, "user": 1.0, "item": 4.0,
+    }  # fmt: skip
+    assert "| BPR-MF | 100 | 2,000 | 4,000 | 6.8 | 90 / 100 |" in page.large_table().data
+
+
+def test_without_records_the_page_says_how_to_get_them(tmp_path):
+    page = Measurements(tmp_path)
+    assert "python -m benchmarks stages" in page.conditions().data
+    assert "python -m benchmarks large" in page.large_reading().data
+    empty = (page.step_figure, page.stage_table, page.ceiling_figure, page.work_table, page.peer_figure)
+    assert [cell() for cell in (*empty, page.peer_table, page.large_table, page.large_figure)] == [None] * 8
+
+
+def test_peers_without_a_checkout_are_left_out(page, tmp_path):
+    record = {"data": "synthetic", "exact_batch_50": {"epoch_s": 2.0, "test_pass_s": 1.0}}
+    (tmp_path / "dimo_speed.json").write_text(json.dumps(record))
+    assert page.peer_table() is None
+    record["peer"] = {"epoch_s": 50.0, "test_pass_s": 3.5, "commit": "abc"}
+    (tmp_path / "dimo_speed.json").write_text(json.dumps(record))
+    text = page.peer_table().data
+    assert "| DIMO, training epoch | synthetic | 2.00 | 50.00 | 25× | abc |" in text and "3.5×" in text
+
+
+def test_every_published_comparison_is_found():
+    page = Measurements("benchmarks/results")
+    assert (ROOT / "benchmarks" / "results" / "stages.json").exists()
+    assert len(page._peers()) == len(PEERS)
+
+
+def test_names_and_numbers_in_print():
+    assert label("dimo") == "DIMO" and label("lightgcn") == "LightGCN" and label("none-such") == "none-such"
+    assert (times(4.46), times(24.96), milliseconds(9.994), milliseconds(1234.4)) == ("4.5×", "25×", "9.99", "1,234")
