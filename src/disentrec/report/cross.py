@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from disentrec import models
 from disentrec.report.compare import score_matrix
 from disentrec.report.figures import BLUE, GREEN, MUTED, PURPLE
 from disentrec.report.tables import dataset_title
-from disentrec.study import RowResult, Study, paper_names
+from disentrec.study import RowResult, Study, load_paper, paper_names
 from disentrec.study.store import Store
 
 #: family -> colour; their order is that of legends.
@@ -78,7 +77,7 @@ def benches(store: Path | str, task: str, budgets: Sequence[str], names: Sequenc
     """
     found: dict[tuple[str, str], tuple[dict[str, Entry], dict[str, str]]] = {}
     for budget in budgets:
-        for name in (name for name in paper_names() if models.get(name).task == task):
+        for name in (name for name in paper_names() if load_paper(name).of_users == (task == "top-n")):
             study = Study(name, budget, store)
             if "main" not in study.paper.artefacts:
                 continue

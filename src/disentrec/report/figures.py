@@ -39,6 +39,7 @@ COLOURS = {
     "sr-gnn": PURPLE,
     "sknn": ORANGE,
     "two-towers": "#4A5560",
+    "late-fusion": "#8C6BB1",
     "one-hop": "#B8860B",
     "repeat": MUTED,
     "spop": MUTED,
