@@ -127,8 +127,8 @@ def test_users_are_grouped_by_their_history(tmp_path, folder):
 
     page = ran(tmp_path, "addrl", "main", ranks)
     text = questions_cross.history_sentences(page).data
-    assert "of users with 1 to 5 purchases LightGCN is best" in text
-    assert "of users with 11 to 20 purchases AD-DRL is best, AD-DRL 1 of 15" in text
+    assert "of users with 1 to 5 purchases LightGCN is best and AD-DRL 2 of 15, −100.00 points" in text
+    assert "of users with 11 to 20 purchases AD-DRL is best and AD-DRL 1 of 15, +100.00 points" in text
     table = questions_cross.history_tables(page).data
     assert "| LightGCN | 100.00 ± 0.00 | 0.00 ± 0.00 | 0.00 ± 0.00 |" in table and "as released" not in table
     shown = questions_cross.history_figures(page, ["addrl", "lightgcn"]).data

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from IPython.display import Markdown
 
+from disentrec.evaluation.significance import paired_bootstrap
 from disentrec.report import cross, figures, tables
 from disentrec.report.chapter import Chapter, mean_sd
 from disentrec.report.compare import LEAST_CASES, score_matrix
@@ -26,6 +27,8 @@ KINDS = {
     "tiktok": "short videos",
 }
 AMAZON = "Amazon"
+#: What a row of the papers' own model ends with.
+SUFFIX = " (as described)"
 #: Purchases in train, up to and with which a user belongs to a group.
 HISTORIES = (5, 10, 20)
 
@@ -134,7 +137,7 @@ def by_history(
         scores = score_matrix(row, metric)
         if scores is not None and row.row.protocol.get("name") != "released":
             values = {name: scores[:, group].mean(1).tolist() for name, group in groups.items()}
-            lines[row.row.label.removesuffix(" (as described)")] = (row.row.model, values)
+            lines[row.row.label.removesuffix(SUFFIX)] = (row.row.model, values)
     return {name: int(group.sum()) for name, group in groups.items()}, lines
 
 
@@ -161,7 +164,7 @@ def history_tables(page: Chapter) -> Markdown:
 def history_figures(page: Chapter, ids: Sequence[str]) -> Markdown:
     """Returns one figure per data set: the rows `ids` over the groups of users."""
     metric, parts = page.artefact.metrics[-1], []
-    labels = [row.label.removesuffix(" (as described)") for row in page.artefact.rows if row.id in ids]
+    labels = [row.label.removesuffix(SUFFIX) for row in page.artefact.rows if row.id in ids]
     for study, dataset in page.published():
         counts, lines = by_history(study, page.artefact.id, dataset, metric)
         drawn = {
@@ -184,23 +187,35 @@ def history_figures(page: Chapter, ids: Sequence[str]) -> Markdown:
     return tables.show(*parts) if parts else tables.show("Not yet run.")
 
 
-def history_sentences(page: Chapter) -> Markdown:
-    """Returns per data set who is best for users with least and with most, and where the paper's own model stands."""
+def history_sentences(page: Chapter, against: str = "lightgcn") -> Markdown:
+    """Returns per data set, of users with least and with most purchases: who is best, and the paper's own model against
+    one that reads IDs alone."""
     metric, said = page.artefact.metrics[-1], []
+    own, other = (page.artefact.row(row).label.removesuffix(SUFFIX) for row in (page.artefact.reference, against))
     for study, dataset in page.published():
         counts, lines = by_history(study, page.artefact.id, dataset, metric)
-        own = page.artefact.row(page.artefact.reference).label.removesuffix(" (as described)")
-        if len(counts) < 2 or own not in lines:
+        if len(counts) < 2 or not {own, other} <= set(lines):
             continue
-        groups, found = list(counts), []
-        for name in (groups[0], groups[-1]):
+        groups = history_groups(known_cases(study.store, dataset)["user_history"])
+        found = []
+        for name in (next(iter(counts)), list(counts)[-1]):
             means = {label: np.mean(values[name]) for label, (_, values) in lines.items()}
-            order = sorted(means, key=lambda label, of=means: -of[label])
+            first, place = max(means, key=means.get), sorted(means.values(), reverse=True).index(means[own]) + 1
+            pair = (page.artefact.reference, against)
+            test = paired_bootstrap(
+                *(_scores(study, page.artefact.id, dataset, row, metric, groups[name]) for row in pair)
+            )
             found.append(
-                f"of users with {name} purchases {order[0]} is best, {own} {order.index(own) + 1} of {len(order)}"
+                f"of users with {name} purchases {first} is best and {own} {place} of {len(means)},"
+                f" {tables.signed(test.effect)} points {tables.interval(test.low, test.high)} from {other}"
             )
         said.append(f"- On {tables.dataset_title(dataset)}, {'; '.join(found)}.")
     return tables.show("\n".join(said) or NOTHING_YET)
+
+
+def _scores(study: Study, artefact: str, dataset: str, row: str, metric: str, group: np.ndarray) -> np.ndarray:
+    result = next(result for result in study.result(artefact, dataset) if result.row.id == row)
+    return score_matrix(result, metric, group)
 
 
 def _percent(value: float) -> str:
