@@ -194,3 +194,11 @@ def test_without_records_the_pages_say_so(tmp_path):
         == "Not yet run."
     )
     assert questions_cross.kinds_sentence(tmp_path).data == questions.NOTHING_YET
+
+
+def test_names_of_lines_that_end_together_are_all_drawn():
+    drawing = figures.lines_figure(["a", "b"], {name: ("", [1.0, 2.0]) for name in "vwxyz"}, "x", "y")
+    (axis,) = drawing.axes
+    assert [one.get_text() for one in axis.texts] == list("vwxyz")
+    assert not any(one.get_annotation_clip() for one in axis.texts)
+    assert len({one.xy[1] for one in axis.texts}) == 5

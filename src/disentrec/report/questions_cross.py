@@ -88,9 +88,7 @@ def kinds_figure(store: Path | str, budgets: Sequence[str] = ("demo", "real")) -
     if not found:
         return tables.show("Not yet run.")
     values = {f"{bench.title} ({kind(bench.dataset)})": [100 * lead] for bench, _, _, lead in found}
-    drawing = figures.bars_figure(
-        values, "lead of the papers' best model over the best other, percent", (0.0, "no lead")
-    )
+    drawing = figures.bars_figure(values, "lead of the papers' best model over the best other, percent", (0.0, ""))
     alt = "Dots of the lead in percent: " + "; ".join(f"{name} {lead[0]:+.0f}" for name, lead in values.items())
     caption = "Does what was found on Amazon hold elsewhere? Right of the line, a paper's own model is first."
     return tables.show(figures.myst_figure(drawing, "questions-kinds", caption, alt))

@@ -58,7 +58,7 @@ def reasons_figures(page: Chapter) -> Markdown:
         values = {label: _values(records, f"{variant}_fidelity") for variant, label in VARIANTS.items()}
         values = {label: found for label, found in values.items() if found}
         title = tables.dataset_title(dataset)
-        drawing = figures.bars_figure(values, "fidelity, change of ln rank", (0.0, "another item, drawn"))
+        drawing = figures.bars_figure(values, "fidelity, change of ln rank beyond that of another item", (0.0, ""))
         alt = f"Dots of fidelity for {row.label} on {title}: " + "; ".join(
             f"{label} {np.mean(found):.2f}" for label, found in values.items()
         )
