@@ -263,7 +263,7 @@ def lines_figure(
 
 
 def bars_figure(values: dict[str, Sequence[float]], xlabel: str, reference: tuple[float, str] | None = None) -> Figure:
-    """Returns one dot with its spread over seeds for every name; `reference` draws a line, labelled if it has a name."""
+    """Returns one dot with its spread over seeds for every name; `reference`, a line and its name, if any."""
     drawing, (axis,) = figure(height=0.9 + 0.32 * len(values))
     with mpl.rc_context(STYLE):
         for position, (_, seeds) in enumerate(reversed(values.items())):
