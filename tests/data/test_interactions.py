@@ -302,3 +302,19 @@ def test_the_same_pairs_are_tested_whoever_selects_on_test():
     clean, released = (split_of(data, "time", select_on_test=chosen) for chosen in (False, True))
     assert np.array_equal(clean.test.keys, released.test.keys)
     assert len(released.train) == len(clean.train) + len(clean.valid) and not len(released.valid)
+
+
+def test_shares_of_train_are_nested_keep_every_user_and_test_the_same():
+    data = histories([30, 12, 10, 40])
+    whole = split_of(data)
+    shares = [split_of(data, train_share=share) for share in (0.1, 0.25, 0.5)]
+    for smaller, larger in zip(shares, [*shares[1:], whole], strict=True):
+        assert of(smaller, "train") < of(larger, "train")
+    counts = sizes(whole)[:, 0]
+    expected = [np.maximum(np.round(share * counts), 1).tolist() for share in (0.1, 0.25, 0.5)]
+    assert [sizes(split)[:, 0].tolist() for split in shares] == expected
+    for split in shares:
+        assert of(split, "valid") == of(whole, "valid") and of(split, "test") == of(whole, "test")
+        # What a user has is not offered to them because the model was not told of it.
+        assert np.array_equal(split.masked.keys, whole.train.keys)
+    assert whole.masked is whole.train

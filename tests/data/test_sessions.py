@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -90,3 +91,29 @@ def test_released_batching_repeats_cases_of_the_batch_before():
     cases = cases_of(Sequences.from_lists([[i, 0] for i in range(5)]), np.arange(5), max_length=20)
     seen = [batch.items[:, 0].tolist() for batch in batches(cases, 2, overlap_last=True)]
     assert seen == [[1, 2], [3, 4], [4, 5]]  # item 4 twice
+
+
+def test_shares_of_train_are_nested_and_leave_the_rest_alone():
+    dataset = fake_dataset([[item, 0] for item in range(5)] * 8, split=["train"] * 20 + ["valid"] * 10 + ["test"] * 10)
+    whole = split_sessions(dataset, Protocol.clean())
+    splits = [split_sessions(dataset, Protocol.clean(train_share=share)) for share in (0.1, 0.25, 0.5, 1.0)]
+    assert [len(split.train) for split in splits] == [2, 5, 10, 20]
+    assert [len(split.graph_sessions) for split in splits] == [len(split.train_sessions) for split in splits]
+    for smaller, larger in pairwise(splits):
+        assert set(smaller.train.session) < set(larger.train.session)
+        assert smaller.valid.session.tolist() == larger.valid.session.tolist() == whole.valid.session.tolist()
+        assert smaller.test.session.tolist() == whole.test.session.tolist()
+    assert splits[0].train.session.tolist() == sorted(splits[0].train.session)
+    other = split_sessions(dataset, Protocol.clean(train_share=0.5, split_seed=1))
+    assert set(other.train.session) != set(splits[2].train.session)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(DisentrecError, match=f"train_share is {share:g}"):
+        split_sessions(fake_dataset([[0, 1]] * 50), Protocol.clean(train_share=share))
+
+
+def test_a_share_so_small_that_nothing_is_left_is_an_empty_part():
+    with pytest.raises(DisentrecError, match="train part is empty"):
+        split_sessions(fake_dataset([[0, 1]] * 20), Protocol.clean(train_share=0.01))

@@ -14,7 +14,7 @@ from disentrec.data.sessions import SessionBatch
 from disentrec.errors import DisentrecError
 from disentrec.models import fusion, mmsbr
 from disentrec.models.contrast import logsumexp_rows
-from disentrec.models.gaussian_price import GaussianPrice, distances
+from disentrec.models.gaussian_price import GaussianPrice, MixturePrice, distances, price_distances
 from disentrec.models.layers import Dropout, unit
 from disentrec.models.mmsbr import SWITCHES, MMSBRConfig
 from tests.models.worlds import batch_of, catalogue, random_sessions
@@ -164,14 +164,46 @@ def test_distances_are_those_of_gaussians():
     )
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "point"])
+def test_the_distance_of_laplace_laws_is_that_of_their_quantiles():
+    """W1 = the mean distance of equal quantiles, here by a fine grid; std = sqrt(2) scale."""
+    one, other = (torch.tensor([0.3, 0.5]), torch.tensor([1.0, -0.2]))  # [mean; std] of one channel each
+    u = (torch.arange(400_000, dtype=torch.float64) + 0.5) / 400_000
+    quantile = torch.where(u < 0.5, (2 * u).log(), -(2 * (1 - u)).log()) / 2**0.5  # of std 1
+    expected = (one[0] - other[0] + (one[1] - abs(other[1])) * quantile).abs().mean()
+    pair = torch.stack([one, other.abs()]).double()
+    pair[1, 0] = other[0]
+    found = price_distances(pair, pair, "laplace")
+    assert torch.allclose(found[0, 1], expected, atol=1e-4) and torch.equal(found, found.T)
+    assert found.diagonal().max() < 1e-9
+    # Laws of one width are as far apart as their means.
+    same = torch.tensor([[0.0, 0.7], [2.5, 0.7]])
+    assert price_distances(same, same, "laplace")[0, 1].item() == pytest.approx(2.5)
+
+
+def test_the_distance_of_mixtures_takes_the_nearer_matching():
+    one = torch.tensor([[0.0, 1.0, 5.0, 1.0]])  # N(0, 1) and N(5, 1)
+    turned, far = torch.tensor([[5.0, 1.0, 0.0, 1.0]]), torch.tensor([[0.0, 1.0, 9.0, 3.0]])
+    assert price_distances(one, torch.cat([one, turned, far]), "mixture").tolist() == [[0.0, 0.0, (16 + 4) / 2]]
+
+
+def test_kinds_of_prices_differ_and_all_parts_of_a_mixture_learn(world, batch):
+    scores = {kind: build(world, price=kind).eval()(batch) for kind in ("gaussian", "point", "laplace", "mixture")}
+    for kind, found in scores.items():
+        assert all(not torch.allclose(found, other) for name, other in scores.items() if name != kind)
+    mixture = build(world, price="mixture")
+    assert isinstance(mixture.price, MixturePrice)
+    sum(mixture.losses(batch).values()).backward()
+    assert all(part.mean.grad.abs().sum() > 0 and part.variance.grad.abs().sum() > 0 for part in mixture.price.parts)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "point", "laplace"])
 def test_padding_does_not_reach_the_price_of_a_session(kind):
     torch.manual_seed(0)
     price = GaussianPrice(8, 2, 10, 3, 0.0, kind=kind).eval()
     short = price.session(torch.tensor([[4, 2]]), torch.tensor([[1, 3]]), torch.ones(1, 2) > 0)
     padded = price.session(torch.tensor([[4, 2, 0, 0]]), torch.tensor([[1, 3, 0, 0]]), torch.tensor([[1, 1, 0, 0]]) > 0)
     assert torch.allclose(short, padded, atol=1e-6)
-    assert price.items(torch.tensor([1, 2]), torch.tensor([1, 1])).shape == (2, 16 if kind == "gaussian" else 8)
+    assert price.items(torch.tensor([1, 2]), torch.tensor([1, 1])).shape == (2, 8 if kind == "point" else 16)
 
 
 def test_every_switch_has_an_effect(world, batch):

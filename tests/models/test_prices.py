@@ -35,7 +35,7 @@ def test_logistic_levels_are_its_distribution_function():
     assert len(set(linear.tolist())) < len(set(logistic.tolist()))
 
 
-@pytest.mark.parametrize("binning", ["linear", "logistic"])
+@pytest.mark.parametrize("binning", ["linear", "logistic", "log-logistic"])
 def test_unknown_prices_have_no_level_and_single_prices_the_middle(binning):
     found = price_levels(shop([np.nan, 0.0, 7.0, 7.0], [0, 0, 0, 0]), 10, binning)
     assert found.tolist() == [0, 0, 6, 6]
@@ -49,5 +49,17 @@ def test_ready_levels_are_kept_or_made_fewer():
 
 def test_without_prices_all_are_unknown_and_a_wrong_binning_lists_the_right_ones():
     assert price_levels(shop(None)).tolist() == [0] * 4
-    with pytest.raises(DisentrecError, match=r"unknown price_binning 'log'.*linear, logistic"):
+    with pytest.raises(DisentrecError, match=r"unknown price_binning 'log'.*linear, log-logistic, logistic"):
         price_levels(shop([1.0]), 5, "log")
+
+
+def test_log_logistic_levels_are_the_logistic_ones_of_the_logarithm():
+    prices = np.array([1.0, 2.0, 4.0, 50.0, 3.0, 900.0])
+    groups = [0, 0, 0, 0, 1, 1]
+    found = price_levels(shop(prices, groups), 20, "log-logistic")
+    # A factor is a shift of the logarithm: dearer by the same factor throughout changes no level.
+    assert found.tolist() == price_levels(shop(7.5 * prices, groups), 20, "log-logistic").tolist()
+    log = np.log(prices[:4])
+    z = (log - log.mean()) / (log.std() * np.sqrt(3) / np.pi)
+    assert found[:4].tolist() == (1 + np.floor(20 / (1 + np.exp(-z))).astype(int)).tolist()
+    assert found.tolist() != price_levels(shop(prices, groups), 20, "logistic").tolist()

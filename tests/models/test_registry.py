@@ -18,6 +18,7 @@ SMALL = {
     "cotrec": {"dim": 8},
     "dhcn": {"dim": 8},
     "dimo": {"dim": 8, "heads": 2},
+    "late-fusion": {"dim": 8, "heads": 2},
     "lessr": {"dim": 8},
     "mmsbr": {"dim": 8, "heads": 2, "rounds": 1, "dropout_fusion": 0.2},
     "msgifsr": {"dim": 8},
@@ -94,6 +95,7 @@ def test_learned_models_learn_a_rule(name):
     # The graph alone gives it away to DIMO, so that is what its ID half is tested on.
     settings = {"dim": 24} | ({"hidden": 24} if name == "narm" else {})
     settings |= {"use": "id", "steps": 1} if name == "dimo" else {}
+    settings |= {"share": 1.0, "steps": 1} if name == "late-fusion" else {}
     # UniSRec sees nothing but features: they need as many directions as there are items to tell apart.
     width = 32 if name == "unisrec" else 8
     model = models.build(name, settings, catalogue(sessions, n, features=width), seed=0)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from disentrec.data.protocol import Protocol
+from disentrec.data.protocol import Protocol, check_share
 from disentrec.errors import DisentrecError, unknown_name
 
 if TYPE_CHECKING:
@@ -97,11 +97,18 @@ class Pairs:
 
 @dataclass(frozen=True)
 class TopNSplit:
-    """The pairs of one data set under one protocol; train pairs are masked wherever items are ranked."""
+    """The pairs of one data set under one protocol; what a user has is masked wherever items are ranked."""
 
     train: Pairs
     valid: Pairs
     test: Pairs
+    #: The whole training part, where `train` is a share of it.
+    whole: Pairs | None = None
+
+    @property
+    def masked(self) -> Pairs:
+        """Training pairs, those that were left out included: nobody is offered what they have."""
+        return self.train if self.whole is None else self.whole
 
     @property
     def n_users(self) -> int:
@@ -169,7 +176,9 @@ def split_interactions(dataset: Dataset, protocol: Protocol) -> TopNSplit:
                 where=dataset.folder,
                 how="Use a larger data set or another `split`",
             )
-    return TopNSplit(*pairs)
+    if protocol.train_share == 1.0:
+        return TopNSplit(*pairs)
+    return TopNSplit(_thinned(pairs[0], protocol), *pairs[1:], whole=pairs[0])
 
 
 # A rule gives every pair its part. users, items: (pairs,); time: (pairs,), ascending, or None.
@@ -258,6 +267,14 @@ def _carve(users: np.ndarray, part: np.ndarray, share: float, rng: np.random.Gen
     part = part.copy()
     part[rows[carved]] = VALID
     return part
+
+
+def _thinned(train: Pairs, protocol: Protocol) -> Pairs:
+    """Returns `train_share` of every user's pairs, one at least: the beginning of one order, so shares are nested."""
+    share = check_share(protocol.train_share)
+    place, count = _places(train.users, np.random.default_rng(protocol.split_seed).permutation(len(train)))
+    kept = place < np.maximum(np.round(share * count), 1)
+    return Pairs.of(train.n_users, train.n_items, train.users[kept], train.items[kept])
 
 
 def _need_time(rule: str, time: np.ndarray | None, dataset: Dataset) -> None:

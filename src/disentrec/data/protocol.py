@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from disentrec.errors import unknown_name
+from disentrec.errors import DisentrecError, unknown_name
 from disentrec.reading import check_kinds
 
 
@@ -21,6 +21,9 @@ class Protocol:
     test: float = 0.1
     #: The split is one property of the study, not of a run: every seed of every model sees the same cases.
     split_seed: int = 0
+    #: Train on this share of the training part alone: of its sessions, or of every user's pairs (at least one). A
+    #: smaller share is part of a larger one, and what is tested stays the same.
+    train_share: float = 1.0
     #: Train on every prefix of a session instead of its last item only. DIMO releases no augmentation.
     augment: bool = False
     #: Prefixes keep their most recent items.
@@ -47,6 +50,13 @@ class Protocol:
         """Returns the protocol of the released DIMO code (papers/dimo.md, D1, D5, D6, D7)."""
         switches = ("graph_with_test", "dropout_first_epoch_only", "select_on_test", "overlap_last_batch")
         return _changed(cls(name="released", **dict.fromkeys(switches, True)), changes)
+
+
+def check_share(share: float) -> float:
+    """Returns the share as it is; one that leaves nothing, or is more than all, raises DisentrecError."""
+    if not 0 < share <= 1:
+        raise DisentrecError(f"train_share is {share:g}", how="Take a share above 0 and at most 1")
+    return share
 
 
 def _changed(protocol: Protocol, changes: dict) -> Protocol:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from disentrec.data.protocol import Protocol
+from disentrec.data.protocol import Protocol, check_share
 from disentrec.data.sequences import Sequences
 from disentrec.errors import DisentrecError
 
@@ -133,6 +133,7 @@ def split_sessions(dataset: Dataset, protocol: Protocol) -> SessionSplit:
     if protocol.select_on_test:
         parts["train"] = np.sort(np.concatenate([parts["train"], parts["valid"]]))
         parts["valid"] = np.empty(0, np.int64)
+    parts["train"] = _thinned(parts["train"], protocol)
     for name, rows in parts.items():
         if not len(rows) and not (name == "valid" and protocol.select_on_test):
             raise DisentrecError(
@@ -164,6 +165,14 @@ def _parts(dataset: Dataset, protocol: Protocol) -> dict[str, np.ndarray]:
     if not len(parts["valid"]):
         parts["train"], parts["valid"] = _cut(parts["train"], protocol.validation, time, protocol.split_seed)
     return parts
+
+
+def _thinned(rows: np.ndarray, protocol: Protocol) -> np.ndarray:
+    """Returns the rows under `train_share`, sorted: the beginning of one order, so that shares are nested."""
+    if protocol.train_share == 1.0:
+        return rows
+    order = np.random.default_rng(protocol.split_seed).permutation(rows)
+    return np.sort(order[: round(check_share(protocol.train_share) * len(rows))])
 
 
 def _cut(rows: np.ndarray, share: float, time: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray]:

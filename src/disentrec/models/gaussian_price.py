@@ -1,7 +1,9 @@
 """MMSBR's price: every level a Gaussian, read by self-attention under the Wasserstein distance (its Section 3.4).
 
 A Gaussian with diagonal covariance is a mean and a variance per channel, and the squared 2-Wasserstein distance of
-two of them is |mean - mean'|^2 + |sqrt(var) - sqrt(var')|^2: a Euclidean distance of [mean; sqrt(var)].
+two of them is |mean - mean'|^2 + |sqrt(var) - sqrt(var')|^2: a Euclidean distance of [mean; sqrt(var)]. So it is for
+every family of one shape that is moved and stretched, Laplace's among them. Where the shape is to matter, Laplace
+stands under the 1-Wasserstein distance, which does know it; two Gaussians for one are what no stretching gives.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from torch import Tensor, nn
 
 from disentrec.models.layers import Dropout, lookup
 
-KINDS = ("gaussian", "point")
+#: Both Gaussians of a mixture weigh the same.
+KINDS = ("gaussian", "point", "laplace", "mixture")
 
 
 class GaussianPrice(nn.Module):
-    """Price of sessions and of items; kind "point" leaves the variances out and changes nothing else.
+    """Price of sessions and of items; kind "point" leaves the variances out and changes nothing else, "laplace" reads
+    attention by its own distance.
 
     shared_norm (M16): one LayerNorm for the means, the variances and both outputs. raw_variances (M17,
     model.py:506-508): the variance of a session is normalised, may become negative, adds the level's raw row and
@@ -30,7 +34,8 @@ class GaussianPrice(nn.Module):
         shared_norm: bool = False, raw_variances: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.heads, self.gaussian, self.raw_variances = heads, kind == "gaussian", raw_variances
+        self.heads, self.gaussian, self.raw_variances = heads, kind != "point", raw_variances
+        self.laplace = kind == "laplace"
         self.mean = nn.Parameter(torch.empty(levels, dim).normal_(std=0.1))  # M
         self.category = nn.Parameter(torch.empty(categories, dim).normal_(std=0.1))  # C
         self.mean_maps = nn.ModuleList(nn.Linear(dim, dim) for _ in range(3))  # query, key, value
@@ -84,9 +89,12 @@ class GaussianPrice(nn.Module):
 
     def _weights(self, streams: list[list[Tensor]], mask: Tensor) -> Tensor:
         """Returns softmax(-W^2 / sqrt(width)) over the session's items, (batch, heads, 1, length)."""
-        distance = (streams[0][0] - streams[0][1]).square().sum(-1)
-        if self.gaussian:
-            roots = [part.clamp(min=1e-24).sqrt() for part in streams[1][:2]]
+        roots = [part.clamp(min=1e-24).sqrt() for part in streams[1][:2]] if self.gaussian else []
+        if self.laplace:
+            distance = laplace_distance(streams[0][0] - streams[0][1], roots[0] - roots[1]).sum(-1)
+        else:
+            distance = (streams[0][0] - streams[0][1]).square().sum(-1)
+        if self.gaussian and not self.laplace:
             distance = distance + (roots[0] - roots[1]).square().sum(-1)
         width = streams[0][0].shape[-1]
         logits = (-distance / math.sqrt(width)).masked_fill(~mask[:, None], -10_000)
@@ -94,6 +102,56 @@ class GaussianPrice(nn.Module):
 
     def _pair(self, mean: Tensor, variance: Tensor) -> Tensor:
         return torch.cat([mean, variance.clamp(min=1e-24).sqrt()], -1)
+
+
+class MixturePrice(nn.Module):
+    """Price as two Gaussians of equal weight, each read as GaussianPrice reads its one: [mean; sqrt(var)] twice."""
+
+    def __init__(self, *arguments, **switches) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(GaussianPrice(*arguments, **switches) for _ in range(2))
+
+    def items(self, level: Tensor, category: Tensor) -> Tensor:
+        """Returns both Gaussians of every item, (m, 4 dim)."""
+        return torch.cat([part.items(level, category) for part in self.parts], -1)
+
+    def session(self, level: Tensor, category: Tensor, mask: Tensor) -> Tensor:
+        """Returns both Gaussians of every session, (batch, 4 dim)."""
+        return torch.cat([part.session(level, category, mask) for part in self.parts], -1)
+
+
+def build_price(*arguments, kind: str, **switches) -> GaussianPrice | MixturePrice:
+    """Returns the price of that kind; see GaussianPrice."""
+    if kind == "mixture":
+        return MixturePrice(*arguments, **switches)
+    return GaussianPrice(*arguments, kind=kind, **switches)
+
+
+def price_distances(sessions: Tensor, items: Tensor, kind: str = "gaussian") -> Tensor:
+    """Returns how far the price of every session is from that of every item, (batch, m), never below 0.
+
+    gaussian, point: the squared 2-Wasserstein distance. laplace: the 1-Wasserstein distance, summed over channels.
+    mixture: the squared 2-Wasserstein distance of mixtures whose parts are matched whole, the nearer of both matchings.
+    """
+    if kind == "laplace":
+        # One session against all items at a time: (m, width) is all that a term holds.
+        rows = [laplace_distance(*(row - items).chunk(2, -1)).sum(-1) for row in sessions]
+        return torch.stack(rows)
+    if kind == "mixture":
+        (a, b), (c, d) = sessions.chunk(2, -1), items.chunk(2, -1)
+        straight, crossed = distances(a, c) + distances(b, d), distances(a, d) + distances(b, c)
+        return torch.minimum(straight, crossed) / 2
+    return distances(sessions, items)
+
+
+def laplace_distance(shift: Tensor, spread: Tensor) -> Tensor:
+    """Returns E|shift + z scale|, z standard Laplace: the 1-Wasserstein distance of two Laplace laws, elementwise.
+
+    shift: difference of their means; spread: of their standard deviations, sqrt(2) times the scales. In closed form
+    |shift| + |scale| exp(-|shift| / |scale|).
+    """
+    scale, shift = (spread.abs() / math.sqrt(2)).clamp(min=1e-12), shift.abs()
+    return shift + scale * torch.exp(-shift / scale)
 
 
 def distances(sessions: Tensor, items: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from disentrec.models import fusion, gaussian_price
 from disentrec.models.base import Catalogue, SessionModel
 from disentrec.models.contrast import logsumexp_rows
 from disentrec.models.fusion import Fusion
-from disentrec.models.gaussian_price import GaussianPrice, distances
+from disentrec.models.gaussian_price import build_price, price_distances
 from disentrec.models.layers import lookup, unit
 from disentrec.models.prices import BINNINGS, price_levels
 
@@ -58,7 +58,7 @@ class MMSBRConfig:
     rounds: int = 3
     dropout_fusion: float = 0.6
     dropout_output: float = 0.2
-    # --- price: "gaussian", "point" or "none"
+    # --- price: "gaussian", "point", "laplace", "mixture" (gaussian_price.py) or "none"
     price: str = "gaussian"
     price_levels: int = 100
     price_binning: str = "logistic"
@@ -160,7 +160,7 @@ class MMSBR(SessionModel):
         self.register_buffer("categories", torch.from_numpy(categories.astype(np.int64)), persistent=False)
         self.price = None
         if config.price != "none" and levels.any():
-            self.price = GaussianPrice(
+            self.price = build_price(
                 d, config.heads, config.price_levels, max(int(categories.max()), 1), config.dropout_price,
                 kind=config.price, shared_norm=config.shared_norms, raw_variances=config.raw_variances,
             )  # fmt: skip
@@ -231,7 +231,7 @@ class MMSBR(SessionModel):
     def price_distance(self, batch: SessionBatch, items: Items) -> Tensor:
         """Returns the squared Wasserstein distance of every session's price to every item's, (batch, m)."""
         padded = [F.pad(values, (1, 0))[batch.items] for values in (items.levels, items.categories)]
-        return distances(self.price.session(*padded, batch.mask), items.prices)
+        return price_distances(self.price.session(*padded, batch.mask), items.prices, self.config.price)
 
     def forward(self, batch: SessionBatch, encoded: Items | None = None) -> Tensor:
         """Returns the scores of the encoded items, (batch, m); Section 3.5."""

@@ -10,7 +10,7 @@ import numpy as np
 from disentrec.errors import unknown_name
 from disentrec.models.base import Catalogue
 
-BINNINGS = ("linear", "logistic")
+BINNINGS = ("linear", "logistic", "log-logistic")
 
 
 def price_levels(catalogue: Catalogue, levels: int = 100, binning: str = "logistic") -> np.ndarray:
@@ -18,7 +18,8 @@ def price_levels(catalogue: Catalogue, levels: int = 100, binning: str = "logist
 
     linear: the place between the category's lowest and highest price, as released by MMSBR (M15). logistic: the
     logistic distribution function with the category's mean and standard deviation, which the released notebook
-    defines and its folders are named after. A category of one price is in the middle. Levels that the source brings
+    defines and its folders are named after; log-logistic: the same of the price's logarithm, a log-normal price being a
+    Gaussian there. A category of one price is in the middle. Levels that the source brings
     are only brought to `levels` of them.
     """
     if binning not in BINNINGS:
@@ -32,7 +33,7 @@ def price_levels(catalogue: Catalogue, levels: int = 100, binning: str = "logist
     known = np.isfinite(prices) & (prices > 0)
     groups = np.zeros(catalogue.n_items, dtype=np.int64) if catalogue.categories is None else catalogue.categories
     group, n_groups = groups[known], int(groups.max(initial=0)) + 1
-    values = prices[known]
+    values = np.log(prices[known]) if binning == "log-logistic" else prices[known]
     share = _linear(values, group, n_groups) if binning == "linear" else _logistic(values, group, n_groups)
     found = np.zeros(catalogue.n_items, dtype=np.int64)
     found[known] = 1 + np.minimum((share * levels).astype(np.int64), levels - 1)

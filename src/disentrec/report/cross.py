@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from disentrec import models
 from disentrec.report.compare import score_matrix
 from disentrec.report.figures import BLUE, GREEN, MUTED, PURPLE
 from disentrec.report.tables import dataset_title
-from disentrec.study import RowResult, Study, paper_names
+from disentrec.study import RowResult, Study, load_paper, paper_names
 from disentrec.study.store import Store
 
 #: family -> colour; their order is that of legends.
@@ -78,10 +77,11 @@ def benches(store: Path | str, task: str, budgets: Sequence[str], names: Sequenc
     """
     found: dict[tuple[str, str], tuple[dict[str, Entry], dict[str, str]]] = {}
     for budget in budgets:
-        for name in (name for name in paper_names() if name in models.available(task)):
-            study = Study(name, budget, store)
-            if "main" not in study.paper.artefacts:
+        for paper in map(load_paper, paper_names()):
+            # Our own questions to the papers have no main table, and not every budget.
+            if paper.of_users != (task == "top-n") or "main" not in paper.artefacts or budget not in paper.budgets:
                 continue
+            study = Study(paper.id, budget, store)
             for dataset in study.datasets(study.paper.artefact("main")):
                 if names and dataset not in names:
                     continue

@@ -39,6 +39,7 @@ COLOURS = {
     "sr-gnn": PURPLE,
     "sknn": ORANGE,
     "two-towers": "#4A5560",
+    "late-fusion": "#8C6BB1",
     "one-hop": "#B8860B",
     "repeat": MUTED,
     "spop": MUTED,
@@ -249,7 +250,10 @@ def lines_figure(
             dash = DASHES[[m for m, _ in lines.values()][:number].count(model) % len(DASHES)]
             axis.plot(range(len(groups)), values, "o", ls=dash, color=colour, lw=1.8, ms=5)
             end = len(groups) - 1
-            axis.annotate(name, (end, place[name]), (8, 0), textcoords="offset points", va="center", color=colour)
+            axis.annotate(
+                name, (end, place[name]), (8, 0), textcoords="offset points", va="center", color=colour,
+                annotation_clip=False,  # a name that was pushed above the axes is still a name
+            )  # fmt: skip
         axis.set_xticks(range(len(groups)), groups)
         axis.set_xlabel(xlabel)
         axis.set_ylabel(ylabel)
@@ -259,7 +263,7 @@ def lines_figure(
 
 
 def bars_figure(values: dict[str, Sequence[float]], xlabel: str, reference: tuple[float, str] | None = None) -> Figure:
-    """Returns one dot with its spread over seeds for every name; `reference` draws a labelled line."""
+    """Returns one dot with its spread over seeds for every name; `reference`, a line and its name, if any."""
     drawing, (axis,) = figure(height=0.9 + 0.32 * len(values))
     with mpl.rc_context(STYLE):
         for position, (_, seeds) in enumerate(reversed(values.items())):
@@ -278,7 +282,8 @@ def bars_figure(values: dict[str, Sequence[float]], xlabel: str, reference: tupl
         axis.margins(y=0.08)
         if reference is not None:
             axis.axvline(reference[0], color=RED, lw=1.2, ls=(0, (4, 2)), label=reference[1])
-            axis.legend(loc="lower right")
+            if reference[1]:
+                axis.legend(loc="lower right")
     return drawing
 
 

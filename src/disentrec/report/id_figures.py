@@ -130,14 +130,16 @@ def correlations_figure(
     return drawing
 
 
-def sweeps_figure(panels: Mapping[str, tuple[Mapping[float, Sequence[float]], float]], ylabel: str) -> Figure:
+def sweeps_figure(
+    panels: Mapping[str, tuple[Mapping[float, Sequence[float]], float]], ylabel: str, model: str = "idsf"
+) -> Figure:
     """Returns a panel per setting: the metric over its values, in order and not to scale; panels: see `sweeps`."""
     drawing, axes = figure(height=3.3, columns=len(panels), sharey=True)
     with mpl.rc_context(STYLE):
         for axis, (title, (points, chosen)) in zip(axes, panels.items(), strict=True):
             axis.grid(True, axis="y")
             axis.grid(False, axis="x")
-            colour = COLOURS["idsf"]
+            colour = COLOURS[model]
             means = [100 * np.mean(seeds) for seeds in points.values()]
             for place, seeds in enumerate(points.values()):
                 values = 100 * np.asarray(seeds)

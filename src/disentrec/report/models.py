@@ -34,6 +34,7 @@ ADVICE: Mapping[str, Advice] = {
     "cotrec": Advice("sessions", "few sessions: two views of them teach each other"),
     "dhcn": Advice("sessions", "items that meet in many sessions, whatever their order"),
     "dimo": Advice("sessions, text, image", "the answer must say whether ID or content spoke"),
+    "late-fusion": Advice("sessions, text, image", "a control: two models trained apart, their scores added"),
     "lessr": Advice("sessions", "the order of clicks matters and sessions are long"),
     "mmsbr": Advice("text, image, price", "items come and go: it knows none by its ID"),
     "msgifsr": Advice("sessions", "runs of items, two or three in a row, mean something"),

@@ -21,7 +21,10 @@ from disentrec.study.steps import waterfall
 #: Files below papers/ that are not papers: the data sets, and what the papers of one task share.
 SHARED = ("datasets", "sessions", "users")
 #: The papers in the order of the book, then our own questions to all of them.
-ORDER = ("dimo", "mmsbr", "addrl", "idsf", "truth-sessions", "truth-users")
+ORDER = (
+    *("dimo", "mmsbr", "addrl", "idsf"),
+    *("truth-sessions", "truth-users", "questions-sessions", "questions-users"),
+)
 
 
 @dataclass(frozen=True)

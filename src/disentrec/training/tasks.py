@@ -85,7 +85,7 @@ class TopNTask:
 
     def rank(self, model: TopNModel, part: str) -> np.ndarray:
         """Returns the rank of every held-out pair in "valid" or "test", (pairs,); at test, validation items compete."""
-        return rank_pairs(model, self.split.train, getattr(self.split, part))
+        return rank_pairs(model, self.split.masked, getattr(self.split, part))
 
     def metrics(self, ranks: np.ndarray, part: str, training: Training) -> dict[str, float]:
         """Returns the metrics of a part, mean over its users."""

@@ -23,18 +23,20 @@ from disentrec.study.analysis.causes import analyse_causes
 from disentrec.study.analysis.chunks import analyse_chunks
 from disentrec.study.analysis.ids import analyse_ids
 from disentrec.study.analysis.modalities import analyse_modalities
+from disentrec.study.analysis.reasons import analyse_reasons
 from disentrec.study.analysis.truth import analyse_truth
 
 __all__ = ["SAMPLE", "Analysis", "analyse"]
 
-QUESTIONS = ("own", "truth")
+QUESTIONS = ("own", "truth", "reasons")
 
 
 @torch.no_grad()
 def analyse(
     model: SessionModel | TopNModel, dataset: Dataset, split: SessionSplit | TopNSplit, question: str = "own"
 ) -> Analysis:
-    """Returns what the papers ask of their own model, or under the question "truth" what the shop's truth says of it.
+    """Returns what the papers ask of their own model; under "truth" what the shop's truth says of it; under "reasons"
+    what explanations of its recommendations are worth.
 
     A model that nobody asks the question of raises DisentrecError.
     """
@@ -44,6 +46,8 @@ def analyse(
     model.eval()
     if question == "truth":
         found = analyse_truth(model, dataset, split)
+    elif question == "reasons":
+        found = analyse_reasons(model, dataset, split)
     elif isinstance(model, DIMO) and model.config.use == "both":
         found = analyse_causes(model, dataset, split)
     elif isinstance(model, MMSBR) and len(model.names) > 1:
