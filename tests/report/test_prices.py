@@ -34,13 +34,13 @@ def test_every_deviation_has_an_address_and_a_number_or_a_reason(paper, deviatio
 
 
 def test_ids_are_distinct_and_in_order():
-    for paper in map(load_paper, paper_names()):
+    for paper in (paper for paper in map(load_paper, paper_names()) if paper.deviations):
         numbers = [int(deviation.id[1:]) for deviation in paper.deviations]
         assert numbers == sorted(set(numbers))
 
 
 def test_every_switch_is_a_row_of_the_audit_in_the_same_group_or_measured_elsewhere():
-    for paper in map(load_paper, paper_names()):
+    for paper in (paper for paper in map(load_paper, paper_names()) if paper.deviations):
         groups = {row.id: row.group for row in paper.artefact("audit").rows if row.group}
         switched = {d.switch: d.group for d in paper.deviations if d.switch and not d.measured}
         assert switched == groups

@@ -43,7 +43,8 @@ class PriceList:
         self, *, papers: Sequence[str] = (), budgets: Sequence[str] = ("demo", "real"), store: str = ""
     ) -> None:
         self.store = RESULTS if not store else Path(store) if Path(store).is_absolute() else ROOT / store
-        self.papers = [load_paper(name) for name in papers or paper_names()]
+        found = [load_paper(name) for name in papers or paper_names()]
+        self.papers = [paper for paper in found if paper.deviations]
         self.studies = {
             paper.id: {budget: Study(paper.id, budget, self.store) for budget in budgets} for paper in self.papers
         }
