@@ -80,6 +80,8 @@ def check_kinds(settings: type, values: Mapping[str, Any], *, where: object = No
 def _fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) is tuple:
         return isinstance(value, list | tuple) and all(_fits(one, get_args(hint)[0]) for one in value)
+    if get_origin(hint) in (dict, Mapping):
+        return isinstance(value, Mapping) and all(_fits(one, get_args(hint)[1]) for one in value.values())
     if get_origin(hint) is None and isinstance(hint, type):
         if hint in (int, float):
             return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
