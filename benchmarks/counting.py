@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,10 +19,26 @@ BAGS = (ATEN._embedding_bag, ATEN._embedding_bag_forward_only)
 
 @dataclass
 class Count:
-    """What was counted: operations (a multiply-add is two) and bytes."""
+    """What was counted of every operator: operations (a multiply-add is two) and bytes."""
 
-    flop: float = 0.0
-    bytes: float = 0.0
+    operators: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def flop(self) -> float:
+        """The operations of all."""
+        return sum(flop for flop, _ in self.operators)
+
+    @property
+    def bytes(self) -> float:
+        """The bytes of all."""
+        return sum(size for _, size in self.operators)
+
+    def floor(self, product: float, copy: float) -> float:
+        """Returns the seconds of all at ceilings in operations and bytes a second.
+
+        Operators follow each other, and each is held up by the slower of its two needs.
+        """
+        return sum(max(flop / product, size / copy) for flop, size in self.operators)
 
 
 @contextmanager
@@ -34,26 +50,28 @@ def counted() -> Iterator[Count]:
     in place of their tables: what caches keep and what an operator does inside are not known to it.
     """
     found = Count()
-    with FlopCounterMode(display=False, custom_mapping=_own()) as flops, _Traffic() as traffic:
+    with FlopCounterMode(display=False, custom_mapping=_own()) as flops, _Traffic(found, flops):
         yield found
-    found.flop, found.bytes = float(flops.get_total_flops()), float(traffic.bytes)
 
 
 class _Traffic(TorchDispatchMode):
-    def __init__(self) -> None:
+    def __init__(self, found: Count, flops: FlopCounterMode) -> None:
         super().__init__()
-        self.bytes = 0
+        self.found, self.flops = found, flops
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        before = self.flops.get_total_flops()
         result = func(*args, **(kwargs or {}))
+        flop, size = self.flops.get_total_flops() - before, 0
         if not func.is_view:
             read, written = _tensors((args, kwargs)), _tensors(result)
             if func.overloadpacket in GATHERS:
                 read = [*written, *(tensor for tensor in read if not tensor.is_floating_point())]
-            self.bytes += sum(map(_size, (*read, *written)))
+            size = sum(map(_size, (*read, *written)))
             if func.overloadpacket in BAGS:
                 table, indices = args[:2]
-                self.bytes += indices.numel() * table.shape[1] * table.element_size() - _size(table)
+                size += indices.numel() * table.shape[1] * table.element_size() - _size(table)
+        self.found.operators.append((float(flop), float(size)))
         return result
 
 

@@ -5,9 +5,10 @@
 
 One training step is drawing a batch, the loss terms (with the model's own forward pass), backward and optimiser; the
 scores of one batch are timed beside it, reading and splitting the data once, and one ranking of the validation part.
-Operations and bytes are counted in a step that is not timed (benchmarks/counting.py). Shares say what part of its time
-a stage would need for its operations at the measured speed of a product of two square matrices, and for its bytes at
-that of a copy too large for the caches. Settings are each model's own defaults, batches of 512.
+Operations and bytes are counted, operator by operator, in a step that is not timed (benchmarks/counting.py). A stage's
+floor is what its operators would take one after the other, each as long as the slower of its two needs: its operations
+at the measured speed of a product of two square matrices, its bytes at that of a copy too large for the caches.
+Settings are each model's own defaults, batches of 512.
 """
 
 from __future__ import annotations
@@ -65,9 +66,9 @@ def main() -> None:
     record["ceilings"] = {"product_gflops": round(product / 1e9, 1), "copy_gbytes_per_s": round(copy / 1e9, 1)}
     for entry in found.values():
         for stage in entry["stages"].values():
-            if stage.get("mbytes"):
-                stage["share_of_product"] = round(stage["mflop"] * 1e9 / product / stage["ms"], 3)
-                stage["share_of_copy"] = round(stage["mbytes"] * 1e9 / copy / stage["ms"], 3)
+            work = stage.pop("work", None)
+            if work is not None:
+                stage["floor_ms"] = round(1000 * work.floor(product, copy), 3)
     write("stages", record | {"models": found, "peak_mb": peak_mb()})
 
 
@@ -157,8 +158,10 @@ def _endless(task, training: Training):
 
 
 def _stage(seconds: float, work: Count | None = None) -> dict:
-    counts = {} if work is None else {"mflop": round(work.flop / 1e6, 3), "mbytes": round(work.bytes / 1e6, 3)}
-    return {"ms": round(1000 * seconds, 3), **counts}
+    found = {"ms": round(1000 * seconds, 3)}
+    if work is None:
+        return found
+    return found | {"mflop": round(work.flop / 1e6, 3), "mbytes": round(work.bytes / 1e6, 3), "work": work}
 
 
 if __name__ == "__main__":

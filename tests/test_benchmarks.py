@@ -46,6 +46,16 @@ def test_the_product_of_the_package_counts_like_any_other_and_its_gradient_twice
     assert work.flop == 2 * 2 * 6 * 4 * 5
 
 
+def test_a_floor_holds_every_operator_up_by_the_slower_of_its_needs(counted):
+    a = torch.ones(8, 8)
+    with counted() as work:
+        _ = (a @ a) + a
+    product, addition = work.operators
+    assert product == (2 * 8**3, 3 * 4 * 64) and addition == (0, 3 * 4 * 64)
+    assert work.floor(product=1.0, copy=1e3) == 1024 + 0.768
+    assert work.floor(product=1e9, copy=1.0) == pytest.approx(2 * 768)
+
+
 def test_views_move_nothing_and_a_lookup_moves_its_rows(counted):
     table, rows = torch.ones(1000, 8), torch.tensor([1, 5, 5])
     with counted() as work:

@@ -12,7 +12,7 @@ from disentrec.report.costs_figures import label, milliseconds, times
 
 
 def _stage(ms, mflop=None, mbytes=None):
-    return {"ms": ms} | ({} if mflop is None else {"mflop": mflop, "mbytes": mbytes})
+    return {"ms": ms} | ({} if mflop is None else {"mflop": mflop, "mbytes": mbytes, "floor_ms": mbytes / 10})
 
 
 STAGES = {
@@ -59,11 +59,13 @@ def test_an_epoch_is_its_steps_and_untrained_models_have_none(page):
     assert "| SKNN | 30 | – | – | – | – | 3.00 | 9.00 | – |" in text
 
 
-def test_shares_are_of_the_ceilings_of_the_same_run(page):
-    """200 MFLOP in 4 ms are 50 GFLOP/s of 100; 20 MB in 4 ms are 5 GB/s of 10."""
+def test_a_floor_stands_beside_the_time_taken(page):
+    """20 MB at 10 GB/s are 2 ms; the four stages of a step have floors of 0, 2, 2 and 1 ms and take 10."""
     text = page.work_table().data
-    assert "| BPR-MF, loss | 200 | 20 | 50 | 50 |" in text and "SKNN" not in text
-    assert page._shares(STAGES["models"]["bpr"], ("batch", "loss", "backward", "optimiser")) == (0.5, 0.5)
+    assert "| BPR-MF, loss | 200 | 20 | 4.00 | 2.00 | 50 |" in text and "SKNN" not in text
+    text = page.floor_reading().data
+    assert "training step should reach 50 % of its floor; none is below it" in text
+    assert "ranking should reach 60 % of its floor; below it are BPR-MF" in text
 
 
 def test_a_shared_machine_is_said_to_be_one(page, tmp_path):
@@ -87,8 +89,9 @@ def test_without_records_the_page_says_how_to_get_them(tmp_path):
     page = Measurements(tmp_path)
     assert "python -m benchmarks stages" in page.conditions().data
     assert "python -m benchmarks large" in page.large_reading().data
-    empty = (page.step_figure, page.stage_table, page.ceiling_figure, page.work_table, page.peer_figure)
-    assert [cell() for cell in (*empty, page.peer_table, page.large_table, page.large_figure)] == [None] * 8
+    work = page.ceiling_figure, page.work_table, page.floor_reading
+    empty = page.step_figure, page.stage_table, *work, page.peer_figure
+    assert [cell() for cell in (*empty, page.peer_table, page.large_table, page.large_figure)] == [None] * 9
 
 
 def test_peers_without_a_checkout_are_left_out(page, tmp_path):

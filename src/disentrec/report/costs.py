@@ -24,6 +24,8 @@ from disentrec.report.cross import labels
 
 #: Stages whose work is counted.
 WORK = {"loss": "loss", "backward": "gradients", "forward": "scores", "evaluation": "ranking"}
+#: The share of its floor that a training step, and a ranking, should reach.
+TARGET, RANKING = 0.5, 0.6
 NOT_MEASURED = "Not measured yet: `python -m benchmarks {}`."
 #: Record, model, what is compared, where our seconds are and where theirs.
 PEERS = (
@@ -89,24 +91,22 @@ class Measurements:
         return self._table(header, rows, caption, "stages")
 
     def ceiling_figure(self) -> Markdown | None:
-        """Returns how near each model's step and ranking are to the measured product and copy."""
+        """Returns how near each model's step and ranking are to their floors."""
         trained = {name: entry for name, entry in self._ordered() if "loss" in entry["stages"]}
         if not trained:
             return None
         shares = {
-            title: {name: self._shares(entry, stages) for name, entry in trained.items()}
+            title: {name: _floor(entry, stages) for name, entry in trained.items()}
             for title, stages in (("training step", tuple(STEP)), ("ranking", ("evaluation",)))
         }
         said = "; ".join(
-            f"{title}: " + ", ".join(f"{label(name)} {a:.2f} and {b:.2f}" for name, (a, b) in found.items())
+            f"{title}: " + ", ".join(f"{label(name)} {share:.2f}" for name, share in found.items())
             for title, found in shares.items()
         )
-        caption = (
-            "Share of the time that the counted work would take at the measured speed of a matrix product (filled)"
-        )
-        caption += " and of a copy (hollow). One: as fast as the machine can; above it, the caches helped."
-        alt = f"Dot plots of the shares of product and copy. {said}."
-        return tables.show(figures.myst_figure(ceiling_figure(shares), "costs-ceilings", caption, alt))
+        caption = "The floor as a share of the time taken. One: as fast as the machine can; above it, the caches"
+        caption += f" helped. The thin line is at {TARGET:.0%}, what we aim for.".replace("%", " %")
+        alt = f"Dot plots of the floor's share of the time. {said}."
+        return tables.show(figures.myst_figure(ceiling_figure(shares, TARGET), "costs-ceilings", caption, alt))
 
     def work_table(self) -> Markdown | None:
         """Returns operations and bytes by model and stage, with their shares."""
@@ -115,12 +115,23 @@ class Measurements:
             for stage, title in WORK.items():
                 found = entry["stages"].get(stage, {})
                 if "loss" in entry["stages"]:
-                    shares = (tables.percent(value, 0) for value in self._shares(entry, (stage,)))
-                    rows.append(
-                        [f"{label(name)}, {title}", f"{found['mflop']:,.0f}", f"{found['mbytes']:,.0f}", *shares]
-                    )
-        header = ["", "MFLOP", "MB", "of the product, %", "of the copy, %"]
-        return self._table(header, rows, "Counted work of the stages, and its share of the machine's ceilings.", "work")
+                    floor, share = milliseconds(found["floor_ms"]), tables.percent(_floor(entry, (stage,)), 0)
+                    counts = f"{found['mflop']:,.0f}", f"{found['mbytes']:,.0f}"
+                    rows.append([f"{label(name)}, {title}", *counts, milliseconds(found["ms"]), floor, share])
+        header = ["", "MFLOP", "MB", "taken, ms", "floor, ms", "floor / taken, %"]
+        return self._table(header, rows, "Counted work of the stages, the time taken and its floor.", "work")
+
+    def floor_reading(self) -> Markdown | None:
+        """Returns which models' steps and rankings take more than twice their floor."""
+        trained = {name: entry for name, entry in self._ordered() if "loss" in entry["stages"]}
+        if not trained:
+            return None
+        said = []
+        for what, stages, least in (("training step", tuple(STEP), TARGET), ("ranking", ("evaluation",), RANKING)):
+            slow = [label(name) for name, entry in trained.items() if _floor(entry, stages) < least]
+            whom = f"below it are {labels(slow)}" if slow else "none is below it"
+            said.append(f"A {what} should reach {least:.0%} of its floor; {whom}.".replace("%", " %"))
+        return tables.show(" ".join(said))
 
     def peer_figure(self) -> Markdown | None:
         """Returns how many times as long the released programs take."""
@@ -211,12 +222,6 @@ class Measurements:
             if "loss" in entry["stages"]
         }
 
-    def _shares(self, entry: dict, stages: tuple[str, ...]) -> tuple[float, float]:
-        """Returns the shares of product and copy of some stages together."""
-        ms, mflop, mbytes = (sum(entry["stages"][s][key] for s in stages) for key in ("ms", "mflop", "mbytes"))
-        ceilings = self.stages["ceilings"]
-        return mflop / ms / ceilings["product_gflops"], mbytes / ms / ceilings["copy_gbytes_per_s"]
-
     def _peers(self) -> list[dict[str, Any]]:
         """Returns the comparisons whose record holds a peer."""
         found = []
@@ -240,6 +245,12 @@ class Measurements:
 
     def _table(self, header: list[str], rows: list[list[str]], caption: str, name: str) -> Markdown | None:
         return tables.show(tables.myst_table(header, rows, caption, f"tbl-costs-{name}")) if rows else None
+
+
+def _floor(entry: dict, stages: tuple[str, ...]) -> float:
+    """Returns the floor of some stages together as a share of the time they took."""
+    floor, taken = (sum(entry["stages"][stage][key] for stage in stages) for key in ("floor_ms", "ms"))
+    return floor / taken
 
 
 def _gigabytes(found: dict) -> float:

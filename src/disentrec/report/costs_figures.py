@@ -63,21 +63,21 @@ def step_figure(steps: Mapping[str, Mapping[str, float]]) -> Figure:
     return drawing
 
 
-def ceiling_figure(shares: Mapping[str, Mapping[str, tuple[float, float]]]) -> Figure:
-    """Returns a panel per kind of work with two dots per model: the shares of the product and of the copy."""
+def ceiling_figure(shares: Mapping[str, Mapping[str, float]], target: float) -> Figure:
+    """Returns a panel per kind of work with a dot per model: the floor as a share of the time taken."""
     names = list(dict.fromkeys(name for found in shares.values() for name in found))
     drawing, axes = figure(height=1.2 + 0.32 * len(names), columns=len(shares), sharex=True, sharey=True)
     with mpl.rc_context(STYLE):
         for axis, (title, found) in zip(axes, shares.items(), strict=True):
             axis.axvline(1, color=RED, lw=1.2, ls=(0, (4, 2)))
-            for name, (product, copy) in found.items():
+            axis.axvline(target, color=MUTED, lw=1)
+            for name, share in found.items():
                 place, colour = len(names) - 1 - names.index(name), COLOURS.get(name, INK)
-                axis.plot([product, copy], [place] * 2, color=colour, lw=1.4, alpha=0.35)
-                axis.plot(copy, place, "o", ms=6.5, color=colour, mfc="white")
-                axis.plot(product, place, "o", ms=6.5, color=colour)
+                axis.plot([0, share], [place] * 2, color=colour, lw=1.4, alpha=0.35)
+                axis.plot(share, place, "o", ms=6.5, color=colour)
             axis.set_title(title)
-            axis.set_xlim(left=-0.03)
-            axis.set_xlabel("share of the ceiling")
+            axis.set_xlim(left=0)
+            axis.set_xlabel("floor / time taken")
             axis.margins(y=0.06)
         axes[0].set_yticks(range(len(names)), [label(name) for name in reversed(names)])
     return drawing
