@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,8 @@ def _study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="PAPER[/ARTEFACT]")
     parser.add_argument("--budget", default="demo", help="demo, real or paper")
     parser.add_argument("--datasets", nargs="*", default=[], metavar="NAME")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each; on a GPU they share it")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:NUMBER; with Ray use --gpus-per-run")
     parser.add_argument("--store", type=Path, default=RESULTS)
     parser.add_argument("--plan", action="store_true", help="only count the runs that are left")
     _checkpoint(parser)
@@ -295,6 +297,7 @@ def _run_train(options: argparse.Namespace) -> None:
 
 def _run_study(options: argparse.Namespace) -> None:
     from disentrec.study import Study
+    from disentrec.study.grid import run_grid
 
     paper, _, artefact = options.what.partition("/")
     study = Study(paper, options.budget, options.store)
@@ -307,13 +310,13 @@ def _run_study(options: argparse.Namespace) -> None:
                 done, missing = sum(len(row.records) for row in rows), sum(row.missing for row in rows)
                 print(f"{paper}/{name} on {dataset}: {done} runs done, {missing} left")
         return
-    engine = {}
+    engine = partial(run_grid, device=options.device)
     if options.engine == "ray":
         from disentrec.study.cluster import Cluster
 
         own = ("address", "gpus_per_run", "retries", "shared_data", "scratch")
-        engine["engine"] = Cluster(**{name: getattr(options, name) for name in own})
-    study.run(names, options.datasets, jobs=options.jobs, checkpoint=options.checkpoint, **engine)
+        engine = Cluster(**{name: getattr(options, name) for name in own})
+    study.run(names, options.datasets, jobs=options.jobs, checkpoint=options.checkpoint, engine=engine)
 
 
 def _run_scorecard(options: argparse.Namespace) -> None:

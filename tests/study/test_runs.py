@@ -150,6 +150,21 @@ def test_grid_resumes_and_runs_each_spec_once(spec, shop, tmp_path):
     assert store.path(specs[1]).stat().st_mtime_ns == kept
 
 
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [("cuda:99", "no GPU 'cuda:99'.*--device cpu"), ("tpu", "no device 'tpu'"), ("meta", "not made on 'meta'")],
+)
+def test_a_device_that_is_not_there_is_refused_before_anything_runs(spec, shop, tmp_path, device, said):
+    store = Store(tmp_path / "store")
+    for make in (
+        lambda: run(spec, shop.folder, store, device=device),
+        lambda: run_grid([spec], None, store, device=device),
+    ):
+        with pytest.raises(DisentrecError, match=said):
+            make()
+    assert not any(store.root.rglob("*.*"))
+
+
 def test_two_processes_give_what_one_gives(spec, shop, tmp_path):
     specs = [replace(spec, seed=seed) for seed in (1, 2)]
     one = run_grid(specs, _Folder(shop.folder), Store(tmp_path / "one"), jobs=1)

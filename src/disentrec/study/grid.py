@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from disentrec.errors import DisentrecError
-from disentrec.study.runner import CHECKPOINT_SECONDS, run
+from disentrec.study.runner import CHECKPOINT_SECONDS, check_device, run
 from disentrec.study.spec import RunSpec
 from disentrec.study.store import RunRecord, Store
 from disentrec.workers import end_with_parent
@@ -28,24 +29,26 @@ def run_grid(
     *,
     jobs: int = 1,
     threads: int = 1,
+    device: str = "cpu",
     checkpoint: float = CHECKPOINT_SECONDS,
 ) -> list[RunRecord]:
     """Returns the records of all specs, running those the store does not hold.
 
-    `folders` gives the dataset folder of a name. A run that raises stops the grid with its own error; runs
-    finished so far stay. A run that another grid is at is left to it, and waited for in the end. Raises
-    DisentrecError when workers die in every round.
+    `folders` gives the dataset folder of a name. On a GPU (`device` "cuda") the `jobs` runs share it. A run that raises
+    stops the grid with its own error; runs finished so far stay. A run that another grid is at is left to it, and
+    waited for in the end. Raises DisentrecError when workers die in every round.
     """
+    check_device(device)
+    options = {"threads": threads, "device": device, "checkpoint": checkpoint}
     store.tidy()
     unique = {spec.hash: spec for spec in specs}
     missing = [spec for spec in unique.values() if spec not in store]
     with tqdm(total=len(unique), initial=len(unique) - len(missing), desc="runs", disable=None) as bar:
         if jobs == 1:
             for patient in (False, True):
-                options = {"threads": threads, "checkpoint": checkpoint, "wait": patient}
                 left = []
                 for spec in missing:
-                    if run(spec, folders(spec.dataset), store, **options) is None:
+                    if run(spec, folders(spec.dataset), store, **options, wait=patient) is None:
                         left.append(spec)
                     else:
                         bar.update()
@@ -53,7 +56,7 @@ def run_grid(
         else:
             for _ in range(ROUNDS):
                 missing = [spec for spec in missing if spec not in store]
-                if not missing or _round(missing, folders, store, jobs, threads, checkpoint, bar):
+                if not missing or _round(missing, folders, store, jobs, options, bar):
                     break
             else:
                 raise DisentrecError(
@@ -69,13 +72,12 @@ def _round(
     folders: Callable,
     store: Store,
     jobs: int,
-    threads: int,
-    checkpoint: float,
+    options: Mapping[str, Any],
     bar: tqdm,
 ) -> bool:
     """Returns True when every spec ran, False when a worker died."""
     # Spawned, not forked: OpenMP's threads do not survive a fork. One thread each keeps two runs apart.
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ["OMP_NUM_THREADS"] = str(options["threads"])
     # Freed tables stay with the process: a step needs them again at once, and to map them anew takes a third of it.
     for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
         os.environ.setdefault(name, str(1 << 30))
@@ -83,9 +85,8 @@ def _round(
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent) as pool:
         try:
             for patient in (False, True):
-                options = {"threads": threads, "checkpoint": checkpoint, "wait": patient}
                 pending: set[Future] = {
-                    pool.submit(run, spec, folders(spec.dataset), store, **options)
+                    pool.submit(run, spec, folders(spec.dataset), store, **options, wait=patient)
                     for spec in specs
                     if not patient or spec not in store
                 }

@@ -56,6 +56,7 @@ def run(
     record = store.get(spec)
     if record is not None:
         return record
+    check_device(device)
     with claim(store.unfinished(spec, "lock"), wait=wait) as mine:
         if not mine:
             return None
@@ -63,6 +64,21 @@ def run(
         record = store.get(spec) or _run(spec, folder, store, threads, device, kept)
         kept.remove()
         return record
+
+
+def check_device(device: str) -> None:
+    """Raises DisentrecError if this machine cannot compute on `device`."""
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise DisentrecError(f"there is no device {device!r}", how="Use cpu, cuda or cuda:NUMBER") from error
+    if kind not in ("cpu", "cuda"):
+        raise DisentrecError(f"runs are not made on {kind!r}", how="Use cpu, cuda or cuda:NUMBER")
+    if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
+        raise DisentrecError(
+            f"PyTorch finds no GPU {device!r}, only {torch.cuda.device_count()} of them",
+            how="Look at `disentrec doctor`, or use --device cpu",
+        )
 
 
 def _run(spec: RunSpec, folder: Path, store: Store, threads: int, device: str, checkpoint: Checkpoint) -> RunRecord:
@@ -85,7 +101,7 @@ def _run(spec: RunSpec, folder: Path, store: Store, threads: int, device: str, c
     scored = time.perf_counter()
     extra: dict[str, Any] = {}
     if spec.analyse and result.status == "finished":
-        states = {"after": _analysis(model, dataset, task, spec)}
+        states = {"after": _analysis(model.cpu(), dataset, task, spec)}
         states |= {"before": before} if before is not None else {}
         extra = {state: found.measures for state, found in states.items()}
         for state, found in states.items():
@@ -105,6 +121,7 @@ def _run(spec: RunSpec, folder: Path, store: Store, threads: int, device: str, c
             "test_s": round(scored - scoring, 3),
             "total_s": round(time.perf_counter() - started, 2),
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            **({} if device == "cpu" else {"peak_gpu_mb": round(torch.cuda.max_memory_allocated() / 2**20)}),
         },
         "environment": environment(threads, device),
         "commit": commit(),
@@ -200,7 +217,7 @@ def environment(threads: int, device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: version(name) for name in names},
         "threads": threads,
-        "device": device if device == "cpu" else torch.cuda.get_device_name(),
+        "device": device if device == "cpu" else torch.cuda.get_device_name(device),
         "cpu": _cpu(),
         "system": platform.system(),
     }
