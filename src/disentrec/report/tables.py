@@ -107,7 +107,9 @@ def artefact_table(study: Study, artefact: str, dataset: str, *, subset: str | N
         f"{plan.title} on {dataset_title(dataset)}{without[subset]}. Percent, mean ± sd over seeds; Δ against"
         f" {'the row named' if any(result.row.against for result in results) else reference}."
     )
-    ceilings = ceiling_rows(study, dataset, plan.metrics) if subset is None else []
+    # The best ranking is known for the data set's own test part, not for that of another split.
+    own = not any("split" in row.protocol for row in plan.rows)
+    ceilings = ceiling_rows(study, dataset, plan.metrics) if subset is None and own else []
     name = f"tbl-{study.paper.id}-{artefact}-{dataset}" + (f"-{subset}" if subset else "")
     n = len(plan.metrics)
     if n <= WIDEST:
