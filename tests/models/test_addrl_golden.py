@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from disentrec.data.files import read_arrays
 from disentrec.data.interactions import Pairs
 from disentrec.evaluation.metrics import per_user
 from disentrec.evaluation.ranking import rank_pairs
@@ -43,8 +44,7 @@ def released_parts(model: ADDRL, gradient: bool = False) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module", params=["addrl_baby", "addrl_sports"])
 def reference(request, golden):
-    with np.load(golden / f"{request.param}.npz", allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    return read_arrays(golden / f"{request.param}.npz")
 
 
 @pytest.fixture(scope="module", params=DTYPES)

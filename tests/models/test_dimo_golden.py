@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from disentrec.data.files import read_arrays
 from disentrec.data.sequences import Sequences
 from disentrec.data.sessions import SessionBatch
 from disentrec.evaluation.metrics import metrics_from_ranks, overlapping_rows
@@ -43,8 +44,7 @@ def our_name(released: str) -> str:
 
 @pytest.fixture(scope="module")
 def reference(golden):
-    with np.load(golden / "dimo.npz", allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    return read_arrays(golden / "dimo.npz")
 
 
 @pytest.fixture(scope="module", params=DTYPES)

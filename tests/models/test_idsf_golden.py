@@ -14,6 +14,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
+from disentrec.data.files import read_arrays
 from disentrec.data.interactions import Pairs
 from disentrec.evaluation.metrics import per_user
 from disentrec.evaluation.ranking import rank_pairs
@@ -61,8 +62,7 @@ def released_parts(model: IDSF) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module", params=["head", "first"])
 def reference(request, golden):
-    with np.load(golden / f"idsf_{request.param}.npz", allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    return read_arrays(golden / f"idsf_{request.param}.npz")
 
 
 def pairs(reference, part: str) -> Pairs:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from disentrec.data.files import read_arrays
 from disentrec.data.sequences import Sequences
 from disentrec.data.sessions import SessionBatch
 from disentrec.evaluation.metrics import metrics_from_ranks, overlapping_rows
@@ -87,8 +88,7 @@ def part_of(part, gradient: bool = False) -> Tensor:
 
 @pytest.fixture(scope="module")
 def reference(golden):
-    with np.load(golden / "mmsbr.npz", allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    return read_arrays(golden / "mmsbr.npz")
 
 
 @pytest.fixture(scope="module", params=DTYPES)

@@ -14,28 +14,13 @@ import psutil
 import pytest
 
 from disentrec.cli import main
-from disentrec.data.bazaar import BazaarParameters, write_bazaar
 from disentrec.errors import DisentrecError
-from disentrec.study import RunSpec, Store
+from disentrec.study import Store
 from disentrec.study.cluster import Cluster, pack, unpack
 from disentrec.study.grid import run_grid
 from disentrec.training import Training
 
 REASON = "Ray is not installed: pip install 'disentrec[cluster]'"
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    parameters = BazaarParameters.preset("tiny", images=False, n_sessions=300)
-    return write_bazaar(tmp_path_factory.mktemp("cluster") / "bazaar-tiny", parameters)
-
-
-@pytest.fixture
-def spec(shop):
-    return RunSpec(
-        model="bpr", dataset=shop.name, fingerprint=shop.fingerprint, settings={"dim": 4},
-        training=Training(epochs=2, batch_size=64),
-    )  # fmt: skip
 
 
 @pytest.fixture
@@ -82,8 +67,8 @@ def test_the_command_line_hands_a_study_its_cluster(monkeypatch):
     options = ["--engine", "ray", "--address", "auto", "--gpus-per-run", "0.25", "--retries", "7", "--shared-data"]
     assert main(["study", "dimo/main", *options]) == 0
     assert seen["engine"] == Cluster("auto", gpus_per_run=0.25, retries=7, shared_data=True)
-    seen.clear()
-    assert main(["study", "dimo/main"]) == 0 and "engine" not in seen  # the study's own default
+    assert main(["study", "dimo/main", "--device", "cuda"]) == 0
+    assert seen["engine"].func is run_grid and seen["engine"].keywords == {"device": "cuda"}
 
 
 def test_two_workers_give_what_one_process_gives_and_mistakes_keep_their_words(two_cpus, spec, shop, tmp_path):

@@ -14,10 +14,9 @@ import pytest
 from disentrec.data.bazaar import BazaarParameters, write_bazaar
 from disentrec.data.drafts import claim, part_of, sweep
 from disentrec.paths import ROOT
-from disentrec.study import RunSpec, Store
+from disentrec.study import Store
 from disentrec.study.grid import run_grid
 from disentrec.study.runner import run
-from disentrec.training import Training
 
 SHARES = {"grid": 4, "grid_of_two": 1, "download": 3, "encode": 3, "book": 1}
 #: One of two processes on one grid: waits for the other, and notes every run it does.
@@ -52,14 +51,6 @@ def crash():
 def shop(tmp_path_factory):
     parameters = BazaarParameters.preset("tiny", images=False, n_sessions=300)
     return write_bazaar(tmp_path_factory.mktemp("race") / "bazaar-tiny", parameters)
-
-
-@pytest.fixture
-def spec(shop):
-    return RunSpec(
-        model="bpr", dataset=shop.name, fingerprint=shop.fingerprint, settings={"dim": 4},
-        training=Training(epochs=1, batch_size=64),
-    )  # fmt: skip
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are looked up in /proc")

@@ -16,26 +16,11 @@ from disentrec.encode.features import encode
 from disentrec.errors import DisentrecError
 from disentrec.report import book
 from disentrec.report.figures import figure, myst_figure
-from disentrec.study import RunSpec, Store
+from disentrec.study import Store
 from disentrec.study.cases import publish_dataset
 from disentrec.study.runner import run
-from disentrec.training import Training
 
 FULL = r"cannot be written: No space left on device.*Make room on this disk.*start the same command again"
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    parameters = BazaarParameters.preset("tiny", images=False, n_sessions=300)
-    return write_bazaar(tmp_path_factory.mktemp("data") / "shop", parameters)
-
-
-@pytest.fixture
-def spec(shop):
-    return RunSpec(
-        model="bpr", dataset=shop.name, fingerprint=shop.fingerprint, settings={"dim": 4},
-        training=Training(epochs=2, batch_size=64),
-    )  # fmt: skip
 
 
 @pytest.fixture(params=["writing", "renaming"])

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from disentrec.data.bazaar import BazaarParameters, write_bazaar
 from disentrec.data.protocol import Protocol
 from disentrec.errors import DisentrecError
 from disentrec.evaluation.metrics import metrics_from_ranks
@@ -18,12 +17,6 @@ from disentrec.study.grid import run_grid
 from disentrec.study.runner import run
 from disentrec.study.spec import training_settings
 from disentrec.training import Training
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    parameters = BazaarParameters.preset("tiny", images=False, n_sessions=300)
-    return write_bazaar(tmp_path_factory.mktemp("data") / "shop", parameters)
 
 
 @pytest.fixture
