@@ -1,4 +1,4 @@
-"""The settings of a model as its page shows them: names, defaults and comments of its file, and what they are tuned over."""
+"""The settings of a model as its page shows them: names, defaults and comments of its file, values of its grid."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ COMMON = {
     "shared_weight": "D9: the one weight of the three terms.",
     "weight_contrast": "Weight of the contrast.",
     "weight_norm": "Weight of the penalty on the length of rows.",
-    "weight_intra": "Weight of the contrast within an attribute.",
-    "weight_inter": "Weight of the contrast between attributes.",
-    "weight_low": "Weight of the classifiers of attributes.",
+    "weight_intra": "Weight of the classifiers that tell the chunks of a modality apart.",
+    "weight_inter": "Weight of the attraction between equal chunks of two modalities.",
+    "weight_low": "Weight of the attributes' values, which chunks must give away.",
     "bins": "Levels of price and popularity.",
     "binning": "How levels are cut.",
     "popularity": "Where popularity comes from: sales ranks, counts in train, or the first of these that there is.",
@@ -74,7 +74,9 @@ def settings_of(model: str) -> list[Setting]:
     config = models.get(model).Config
     notes, grid = _notes(config), tuning_grid(model)
     found = [
-        Setting(field.name, _default(field), notes.get(field.name, COMMON.get(field.name, "")), _tuned(field.name, grid))
+        Setting(
+            field.name, _default(field), notes.get(field.name, COMMON.get(field.name, "")), _tuned(field.name, grid)
+        )
         for field in fields(config)
     ]
     named = dict.fromkeys(name for entry in grid for name in entry if name.startswith(TRAINING))

@@ -15,6 +15,8 @@ from disentrec.study.study import selection_metric
 DATASET = "bazaar-demo"
 #: Where a paper's model has a walk of its own, beside this table's page.
 WALKS = ("dimo", "mmsbr", "addrl", "idsf")
+#: Folders of the generated pages, below book/models: the table of contents lists what is in them.
+SHEETS = {"session": "sessions", "top-n": "users"}
 HEADINGS = {"session": "A session, what next?", "top-n": "A user, which items?"}
 
 
@@ -39,6 +41,11 @@ def models_tables(store: Path | str) -> str:
     return "\n".join(parts)
 
 
+def page_of(name: str) -> str:
+    """Returns the page of a model, relative to that of the table: a walk, or its sheet among those of its task."""
+    return f"{name}.md" if name in WALKS else f"{SHEETS[models.get(name).task]}/{name}.md"
+
+
 def published_rows(store: Path | str) -> dict[str, RowResult]:
     """Returns by model the first row that was run on the shop, main tables before others, none as released."""
     found: dict[str, RowResult] = {}
@@ -57,7 +64,7 @@ def published_rows(store: Path | str) -> dict[str, RowResult]:
 
 
 def _line(name: str, result: RowResult | None) -> list[str]:
-    label = f"[`{name}`]({name}.md)" if name in WALKS else f"`{name}`"
+    label = f"[`{name}`]({page_of(name)})"
     advice = ADVICE.get(name, UNKNOWN)
     if result is None:
         return [label, advice.reads, "–", "–", "–", advice.when]
