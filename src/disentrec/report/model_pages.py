@@ -37,8 +37,9 @@ from disentrec.study import RunSpec, Store
 from disentrec.study.datasets import dataset_folder
 from disentrec.study.runner import run
 
-folder = dataset_folder("{tiny}")  # or the path of a dataset folder of yours
-spec = RunSpec("{name}", "{tiny}", read_dataset(folder).fingerprint, protocol=Protocol({split}))
+folder = dataset_folder("{tiny}")
+fingerprint = read_dataset(folder).fingerprint
+spec = RunSpec("{name}", "{tiny}", fingerprint, protocol=Protocol({split}))
 record = run(spec, folder, Store("runs"))
 print(record.metric("{metric}"))
 ```"""
@@ -129,7 +130,7 @@ def _glance(name: str, own: Sequence[Standing]) -> str:
         cards.append((f"{seconds(row.total_s)} s", "a run, one core"))
         place = f"{ordinal(shown.rank(name))} of {len(shown.rows)}"
         cards.append((percent(row.mean), f"{metric_title(shown.metric)}, {place}"))
-    body = "\n".join(f":::{{grid-item-card}} {value}\n{below}\n:::" for value, below in cards)
+    body = "\n".join(f":::{{grid-item-card}} {value}\n:shadow: none\n{below}\n:::" for value, below in cards)
     return f"::::{{grid}} 2 2 4 4\n:gutter: 2\n:class-container: glance\n\n{body}\n::::"
 
 
@@ -138,7 +139,7 @@ def _advice(name: str, own: Sequence[Standing]) -> str:
     if not advice.take:
         return f"No advice is written for `{name}` yet: it is a line of `src/disentrec/report/advice.py`."
     sides = ((WHEN, advice.take), (UNLESS, advice.leave))
-    cards = "\n".join(f":::{{grid-item-card}} {title}\n{text}\n:::" for title, text in sides)
+    cards = "\n".join(f":::{{grid-item-card}} {title}\n:shadow: none\n{text}\n:::" for title, text in sides)
     grid = f"::::{{grid}} 1 1 2 2\n:gutter: 3\n:class-container: advice\n\n{cards}\n::::"
     said = [_ahead(name, one) for one in largest(own)]
     return "\n\n".join([grid, *([f"**By the records.** {' '.join(said)}"] if said else [])])
@@ -178,8 +179,8 @@ def train_command(spec: Any) -> str:
     lines = [f"disentrec train {spec.model} {spec.dataset}"]
     for option, values in changed.items():
         if values:
-            words = (f"{option} {shlex.quote(f'{key}={written(value)}')}" for key, value in values.items())
-            lines.append("  " + " ".join(words))
+            words = [f"{option} {shlex.quote(f'{key}={written(value)}')}" for key, value in values.items()]
+            lines += [f"  {' '.join(words[at : at + 3])}" for at in range(0, len(words), 3)]
     return " \\\n".join(lines)
 
 

@@ -15,18 +15,16 @@ from disentrec.report.tables import dataset_title, metric_title, myst_table, per
 #: What stands under an input in a dataset folder, and what happens where there is none.
 SESSIONS = "`sessions.parquet`: the items of each visit in their order"
 PAIRS = "`interactions.parquet`: who chose which item"
-FEATURES = "`features/{}.npy`: a row per item, from `disentrec encode` or your own"
+FEATURES = "{}: a row per item, from `disentrec encode` or your own"
 LESS = "The model is that part less."
 INPUTS = {
-    "text": (FEATURES.format("text"), ""),
-    "image": (FEATURES.format("image"), ""),
     "price": ("`price` in `items.parquet`, as money or as levels", LESS),
     "popularity": ("sales ranks; where there are none, counts in train", LESS),
     "brand": ("`brand` in `items.parquet`", LESS),
     "category": ("`category` in `items.parquet`", LESS),
 }
 REFUSED = "The data set is refused: another task's."
-ONE_IS_ENOUGH = "One kind of feature is enough. With none the data set is refused, with a hint how to encode some."
+ONE_IS_ENOUGH = "One of them is enough; a data set with none is refused, with a hint how to encode some."
 #: What is trained without any feature, on what is left.
 GOES_ON = {"addrl": "Left out: IDs and the attributes remain."}
 
@@ -39,11 +37,17 @@ def inputs(name: str) -> str:
     if not {"sessions", "pairs", "the session itself", "–"} & set(reads):
         what += "; which item it was is read from its features alone"
     rows = [[base, what, REFUSED]]
-    for kind in reads:
-        if kind in INPUTS:
-            what, missing = INPUTS[kind]
-            rows.append([kind, what, missing or GOES_ON.get(name, ONE_IS_ENOUGH)])
-    table = myst_table(["Input", "Where it stands", "If there is none"], rows, "Inputs.", f"tbl-model-{name}-inputs")
+    features = [kind for kind in reads if kind in ("text", "image")]
+    if features:
+        places = ", ".join(f"`features/{kind}.npy`" for kind in features)
+        rows.append([", ".join(features), FEATURES.format(places), GOES_ON.get(name, ONE_IS_ENOUGH)])
+    rows += [[kind, *INPUTS[kind]] for kind in reads if kind in INPUTS]
+    table = myst_table(
+        ["Input", "Where it stands", "If there is none"],
+        rows,
+        "What a dataset folder holds for it.",
+        f"tbl-model-{name}-inputs",
+    )
     text = _left(table)
     paper = paper_of(name)
     without = paper.models[name].get("without_features", {}) if paper else {}
@@ -89,7 +93,7 @@ def accuracy(name: str, own: Sequence[Standing]) -> str:
     metric = metric_title(own[0].metric)
     caption = f"{metric} in percent on test, mean ± sd over seeds, and the place among the models of the table."
     table = myst_table(["Table", "Data", metric, "Place", "Best", "Seeds"], rows, caption, f"tbl-model-{name}-accuracy")
-    after = "Places are those of means; which differences are more than chance, the tables say that are linked."
+    after = "Places go by means; the linked tables say which differences are more than chance."
     return (
         table.replace("| :-- | --: |", "| :-- | :-- |", 1).replace("| --: | --: | --: |\n", "| --: | :-- | --: |\n", 1)
         + f"\n{after}"
@@ -105,14 +109,15 @@ def settings(name: str) -> str:
         [f"`{one.name}`", f"`{written(one.default)}`", ", ".join(map(written, one.tuned)) or "–", one.note]
         for one in found
     ]
-    about = " ".join((inspect.getdoc(models.get(name).Config) or "").split())
-    caption = f"{about} What begins with `training.` is given by `--training`, the rest by `--set`."
+    # A caption stands behind a fence of backticks and can hold none.
+    caption = " ".join((inspect.getdoc(models.get(name).Config) or "").replace("`", "").split())
     header = ["Setting", "Default", "Tuned over", "What it is"]
     grid, paper = tuning_grid(name), paper_of(name)
-    said = "It is not tuned in this study."
+    said = "It is not tuned in this study; settings are given by `--set`."
     if grid and paper:
         counts = ", ".join(f"{budget.name} {min(budget.tuning, len(grid))}" for budget in paper.budgets.values())
         said = f"Its grid has {len(grid)} configurations, of which a budget takes the first ones: {counts}."
+        said += " What begins with `training.` is given by `--training`, the rest by `--set`."
     return _left(myst_table(header, rows, caption, f"tbl-model-{name}-settings")) + f"\n{said}"
 
 
