@@ -152,7 +152,8 @@ def _ahead(name: str, standing: Standing) -> str:
     if not better:
         return f"On {title} nothing that is quicker is more accurate."
     better.sort(key=lambda other: -standing.rows[other].mean)
-    names = [model_link(other) for other in better[:2]] + ([f"{len(better) - 2} more"] if len(better) > 2 else [])
+    named = better if len(better) <= 3 else better[:2]
+    names = [model_link(other) for other in named] + ([f"{len(better) - 2} more"] if len(better) > 3 else [])
     joined = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
     return f"On {title} {joined} {'are' if len(better) > 1 else 'is'} both quicker and more accurate."
 
