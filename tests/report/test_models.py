@@ -9,21 +9,27 @@ import pytest
 
 from disentrec import models
 from disentrec.paths import BOOK, RESULTS
-from disentrec.report.models import ADVICE, WALKS, models_tables, published_rows
+from disentrec.report.advice import ADVICE
+from disentrec.report.models import WALKS, models_tables, page_of, published_rows
 
-LINE = re.compile(r"^\| (?:\[`([\w-]+)`\]\([\w-]+\.md\)|`([\w-]+)`) \| (.*) \|$", re.MULTILINE)
+LINE = re.compile(r"^\| \[`([\w-]+)`\]\(([\w/-]+\.md)\) \| (.*) \|$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def lines():
     """The cells of every model's line, by name, from the published records."""
-    found = [(one or other, rest.split(" | ")) for one, other, rest in LINE.findall(models_tables(RESULTS))]
+    found = [(name, rest.split(" | ")) for name, _, rest in LINE.findall(models_tables(RESULTS))]
     assert len(dict(found)) == len(found)
     return dict(found)
 
 
 def test_every_registered_model_has_one_line_and_advice(lines):
     assert set(lines) == set(models.available()) == set(ADVICE)
+
+
+def test_every_name_leads_to_a_page():
+    for name, page, _ in LINE.findall(models_tables(RESULTS)):
+        assert page == page_of(name) and (BOOK / "models" / page).exists()
 
 
 def test_the_numbers_are_those_of_the_records(lines):

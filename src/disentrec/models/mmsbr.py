@@ -58,7 +58,8 @@ class MMSBRConfig:
     rounds: int = 3
     dropout_fusion: float = 0.6
     dropout_output: float = 0.2
-    # --- price: "gaussian", "point", "laplace", "mixture" (gaussian_price.py) or "none"
+    # --- price
+    #: "gaussian", "point", "laplace", "mixture" (gaussian_price.py) or "none".
     price: str = "gaussian"
     price_levels: int = 100
     price_binning: str = "logistic"

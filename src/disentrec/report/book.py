@@ -25,6 +25,7 @@ from disentrec.errors import DisentrecError, unknown_name
 from disentrec.paths import PACKAGE, ROOT
 from disentrec.reading import read_yaml
 from disentrec.report.explore import write_explore
+from disentrec.report.model_pages import write_model_pages
 from disentrec.report.pages import write_pages, write_rerun
 from disentrec.report.parameters import check_parameters, declared_parameters, rerun_command
 from disentrec.report.scorecard import write_scorecard
@@ -137,6 +138,7 @@ def execute_book(root: Path = ROOT, only: Sequence[str] | None = None, force: bo
         _write_stamp(plan.stamp, [plan.inputs(trees), _hash(plan.target.read_text())])
     if pages_stale:
         write_pages(results, root / "book" / "_generated")
+        write_model_pages(results, root / "book")
         write_explore(root)
         _write_stamp(pages, [trees])
     write_rerun(results, root / "_build" / "rerun", root / "_build" / "rerun.md")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from disentrec import models
+from disentrec.report.advice import ADVICE, UNKNOWN
 from disentrec.report.tables import metric_title, myst_table, percent
 from disentrec.study import RowResult, Study, load_paper, paper_names
 from disentrec.study.study import selection_metric
@@ -16,58 +15,9 @@ from disentrec.study.study import selection_metric
 DATASET = "bazaar-demo"
 #: Where a paper's model has a walk of its own, beside this table's page.
 WALKS = ("dimo", "mmsbr", "addrl", "idsf")
+#: Folders of the generated pages, below book/models: the table of contents lists what is in them.
+SHEETS = {"session": "sessions", "top-n": "users"}
 HEADINGS = {"session": "A session, what next?", "top-n": "A user, which items?"}
-
-
-class Advice(NamedTuple):
-    """What of a model's file is not a number: the inputs it reads, and when to take it."""
-
-    reads: str
-    when: str
-
-
-ADVICE: Mapping[str, Advice] = {
-    # sessions
-    "atten-mixer": Advice("sessions", "several readings of the last items, without a graph"),
-    "bert4rec": Advice("sessions", "long sessions whose order matters little; needs many epochs"),
-    "cohhn": Advice("sessions, price, category", "price decides, and no text or image is at hand"),
-    "cotrec": Advice("sessions", "few sessions: two views of them teach each other"),
-    "dhcn": Advice("sessions", "items that meet in many sessions, whatever their order"),
-    "dimo": Advice("sessions, text, image", "the answer must say whether ID or content spoke"),
-    "late-fusion": Advice("sessions, text, image", "a control: two models trained apart, their scores added"),
-    "lessr": Advice("sessions", "the order of clicks matters and sessions are long"),
-    "mmsbr": Advice("text, image, price", "items come and go: it knows none by its ID"),
-    "msgifsr": Advice("sessions", "runs of items, two or three in a row, mean something"),
-    "narm": Advice("sessions", "a small neural baseline with an order"),
-    "one-hop": Advice("sessions", "first of all: counts in a second, hard to beat, explains itself"),
-    "pop": Advice("sessions", "the floor that everything must beat"),
-    "repeat": Advice("the session itself", "how much is mere repetition"),
-    "sasrec": Advice("sessions", "the usual transformer; order matters"),
-    "sknn": Advice("sessions", "neighbours without training; fresh sessions count at once"),
-    "spop": Advice("sessions", "customers come back to what they saw"),
-    "sr-gnn": Advice("sessions", "returns to the same items within a session"),
-    "two-towers": Advice("sessions, text, image", "the plain start, and a control: no loss parts ID and content"),
-    "unisrec": Advice("text, image", "new items, and order matters"),
-    # users
-    "addrl": Advice("pairs, text, image, price, popularity, brand, category", "each attribute needs a knob of its own"),
-    "bm3": Advice("pairs, text, image", "no negatives can be drawn"),
-    "bpr": Advice("pairs", "the smallest trained baseline"),
-    "dgcf": Advice("pairs", "intents behind IDs are of interest; slow"),
-    "dmrl": Advice("pairs, text, image", "weights of modalities per user, item and factor"),
-    "freedom": Advice("pairs, text, image", "content is good: a fixed graph of similar items, quickly trained"),
-    "grcn": Advice("pairs, text, image", "clicks are noisy: content prunes the graph"),
-    "idsf": Advice("pairs, text, image", "content is good, and IDs are to add to it"),
-    "item-knn": Advice("pairs", "first of all: no training, hard to beat"),
-    "lattice": Advice("pairs, text, image", "as FREEDOM, with a graph that is learned; slower"),
-    "lightgcn": Advice("pairs", "the usual graph model; IDs alone"),
-    "mmgcn": Advice("pairs, text, image", "a graph per modality; mainly for comparison"),
-    "most-popular": Advice("pairs", "the floor that everything must beat"),
-    "ngcf": Advice("pairs", "LightGCN's ancestor; mainly for comparison"),
-    "slmrec": Advice("pairs, text, image", "modalities are to find each other without labels"),
-    "vbpr": Advice("pairs, text, image", "the smallest model that sees content"),
-}
-#: Of a model that was added and has no line above yet.
-UNKNOWN = Advice("–", "–")
 
 
 def models_tables(store: Path | str) -> str:
@@ -91,6 +41,11 @@ def models_tables(store: Path | str) -> str:
     return "\n".join(parts)
 
 
+def page_of(name: str) -> str:
+    """Returns the page of a model, relative to that of the table: a walk, or its sheet among those of its task."""
+    return f"{name}.md" if name in WALKS else f"{SHEETS[models.get(name).task]}/{name}.md"
+
+
 def published_rows(store: Path | str) -> dict[str, RowResult]:
     """Returns by model the first row that was run on the shop, main tables before others, none as released."""
     found: dict[str, RowResult] = {}
@@ -109,7 +64,7 @@ def published_rows(store: Path | str) -> dict[str, RowResult]:
 
 
 def _line(name: str, result: RowResult | None) -> list[str]:
-    label = f"[`{name}`]({name}.md)" if name in WALKS else f"`{name}`"
+    label = f"[`{name}`]({page_of(name)})"
     advice = ADVICE.get(name, UNKNOWN)
     if result is None:
         return [label, advice.reads, "–", "–", "–", advice.when]
