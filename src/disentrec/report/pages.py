@@ -30,6 +30,8 @@ from disentrec.study.study import selection_metric
 #: Words carry the verdict; the colour only repeats it.
 BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "muted", "muted"), strict=True))
 RELEASED = "released"
+#: Measures that a claim says to fall.
+FALLING = ("cka",)
 #: By what a run that is made again is compared with the published one.
 RERUN = {"session": ("prec@20", "mrr@20"), "top-n": ("ndcg@20", "recall@20")}
 #: Of one data set: its title, (label, percent, colour) per row, and the Bayes optimum or NaN.
@@ -40,6 +42,7 @@ def write_pages(store: Path | str, folder: Path) -> None:
     """Writes what prose pages include into `folder`, computed from the records of a store."""
     entries = scorecard(store)
     _write(folder / "scorecard.md", landing_scorecard(entries))
+    _write(folder / "findings.md", findings(entries))
     _write(folder / "not_yet_run.md", not_yet_run(store, entries))
     _write(folder / "story.md", story(store, folder))
     _write(folder / "models.md", models_tables(store))
@@ -56,6 +59,34 @@ def landing_scorecard(entries: Sequence[dict[str, Any]]) -> str:
         count = sum(entry["paper"] in waiting for entry in entries)
         parts.append(f"{count} claims of other papers are stated and [not yet run](/book/not_yet_run.md).\n")
     return "\n".join(parts)
+
+
+def findings(entries: Sequence[dict[str, Any]]) -> str:
+    """Returns what a reader takes from the scorecard: how many claims hold, which, and how far that goes."""
+    held, partly, failed = (
+        [entry for entry in entries if entry["verdict"] == verdict]
+        for verdict in ("reproduced", "partly", "not reproduced")
+    )
+    decided = [*held, *partly, *failed]
+    if not decided:
+        return "No claim was decided yet.\n"
+    said = [
+        f"Of {len(entries)} claims, {len(decided)} are decided: **{len(held)} reproduced, {len(partly)} partly,"
+        f" {len(failed)} not reproduced**."
+    ]
+    names = "; ".join(f"{entry['claim']} ({entry['id']})" for entry in held)
+    said += [f"What is reproduced: {names}."] * bool(held)
+    beats = [f"{e['id']} {e['verdict']}" for e in decided if e["claim"].startswith("beats")]
+    said += [f"The main claim of a paper, that its model beats the baselines: {', '.join(beats)}."] * bool(beats)
+    if failed:
+        other = ", ".join(entry["id"] for entry in failed if _opposite(entry)) or "none"
+        said.append(
+            f"*Not reproduced* does not mean refuted: of these {len(failed)} claims, the printed interval lies on the"
+            f" other side of zero for {other}; the rest is not clear in either direction."
+        )
+    made = sum(all(name.startswith("bazaar") for name in entry["datasets"]) for entry in decided)
+    said += [f"{made} of the {len(decided)} verdicts rest on the embedded shop alone."] * bool(made)
+    return "\n".join(said) + "\n"
 
 
 def badges(table: str) -> str:
@@ -233,6 +264,12 @@ def _planned(store: Path | str) -> Iterator[tuple[Study, str, str, list[RowResul
 def _best(results: Sequence[RowResult]) -> RowResult:
     metric = selection_metric(results[0].records[0].spec.model)
     return max(results, key=lambda row: np.mean([record.metric(metric, "valid") for record in row.records]))
+
+
+def _opposite(entry: dict[str, Any]) -> bool:
+    """True where the interval of the printed effect lies wholly on the side that the claim denies."""
+    low, high = entry["interval"]
+    return low > 0 if entry["unit"] in FALLING else high < 0
 
 
 def _write(path: Path, text: str) -> None:
