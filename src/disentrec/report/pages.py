@@ -103,20 +103,21 @@ def not_yet_run(store: Path | str, entries: Sequence[dict[str, Any]]) -> str:
     parts = []
     for (paper, budget), rows in _left(store).items():
         note = load_paper(paper).budget(budget).note
+        name = _name(paper)
         header = ["Table", "Data", "Runs done", "Left"]
-        caption = f"{paper.upper()}, budget *{budget}*: runs that are not in the store."
+        caption = f"{name}, budget *{budget}*: runs that are not done yet."
         table = myst_table(header, rows, caption, f"tbl-left-{paper}-{budget}")
         command = f"```bash\ndisentrec study {paper} --budget {budget} --jobs 4\n```\n"
-        parts += [f"**{paper.upper()}, {budget}.** {note}\n", command]
+        parts += [f"**{name}, {budget}.** {note}\n", command]
         parts.append(table.replace("| :-- | --: |", "| :-- | :-- |"))
-    parts = parts or ["Every planned run is in the store.\n"]
+    parts = parts or ["Every planned run is done.\n"]
     open_claims = [
         [entry["id"], entry["claim"], entry["verdict"]]
         for entry in entries
         if entry["verdict"] in ("not yet run", "not testable here")
     ]
     if open_claims:
-        caption = "Claims that are stated and not decided."
+        caption = "Claims that are not decided yet."
         table = myst_table(["Claim", "What the paper says", "State"], open_claims, caption, "tbl-claims-open")
         parts.append(table.replace("--:", ":--"))
     return "\n".join(parts)
@@ -131,12 +132,12 @@ def story(store: Path | str, folder: Path) -> str:
             continue
         title = metric_title(metric)
         caption = (
-            f"{title} on test, percent; dots are means over seeds. *As described* and *as released* are one model: what"
-            " lies between them are the deviations of the released code. Grey: the best baseline without parameters;"
-            " green: the best trained one, both by validation."
+            f"{title} on test, in percent; dots are means over seeds. *As described* and *as released* are the same"
+            " model without and with the deviations of the released code. Grey: the best baseline that trains nothing;"
+            " green: the best trained baseline, both chosen on validation."
         )
         if any(np.isfinite(optimum) for _, _, optimum in lines):
-            caption += " The red line is the Bayes optimum, known only where we made the data."
+            caption += " The red line is the Bayes optimum, known only for data that we made."
         said = [f"{name}: " + ", ".join(f"{row} {value:.1f}" for row, value, _ in dots) for name, dots, _ in lines]
         alt = f"Dot plot of {title} in percent. {'; '.join(said)}"
         drawing = story_figure(lines, title)
@@ -230,7 +231,7 @@ def rerun_table(published: Store, here: Store) -> str:
         rows.append([model, dataset_title(dataset), *counts, *shown, f"{minutes:.1f}"])
     header = ["Model", "Data", "Runs", "Same as published"]
     header += ["Largest Δ Prec@20 (users: NDCG@20)", "Largest Δ MRR@20 (Recall@20)", "Minutes"]
-    caption = "The study of the embedded shop, run again on this machine. Differences in percentage points."
+    caption = "The study of the embedded shop, run again on this machine. Differences Δ in percentage points."
     return myst_table(header, rows, caption, "tbl-rerun")
 
 
@@ -244,6 +245,12 @@ def _left(store: Path | str) -> dict[tuple[str, str], list[list[str]]]:
             row = [title, dataset_title(dataset), f"{done}", f"{left}"]
             found.setdefault((study.paper.id, study.budget.name), []).append(row)
     return found
+
+
+def _name(paper: str) -> str:
+    """Returns the printed name of a paper, or the title of what is no paper."""
+    found = load_paper(paper)
+    return found.label(paper) if paper in found.models else found.title
 
 
 def _gaps(entries: Sequence[dict[str, Any]], metric: str) -> np.ndarray:
