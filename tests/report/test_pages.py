@@ -11,6 +11,8 @@ from disentrec.data.protocol import Protocol
 from disentrec.report import pages
 from disentrec.report.limits import limits_table
 from disentrec.report.pages import badges, findings, landing_scorecard, not_yet_run, rerun_table, story, story_figure
+from disentrec.report.tables import compared_with
+from disentrec.study import Study
 from disentrec.study.papers import load_paper, paper_names
 from disentrec.study.spec import RunSpec
 from disentrec.study.store import Store
@@ -65,6 +67,15 @@ def test_the_findings_count_verdicts_and_tell_refuted_from_unclear():
     assert "of these 3 claims" in text and "zero for MMSBR-1, DIMO-5;" in text
     assert "\n3 of the 4 verdicts rest on the embedded shop alone." in text
     assert findings([claim("IDSF-6", "idsf", "not yet run")]) == "No claim was decided yet.\n"
+
+
+def test_captions_name_the_rows_with_a_reference_of_their_own(tmp_path):
+    said = compared_with(Study("mmsbr", "demo", tmp_path), "longer", "bazaar-demo")
+    assert said.startswith("*MMSBR as tuned*; *longer, concatenation instead of pivots*, ")
+    assert said.endswith("*SASRec, longer* against *longer*")
+    assert compared_with(Study("mmsbr", "demo", tmp_path), "fusion", "bazaar-demo") == "*pivot transformer (MMSBR)*"
+    many = compared_with(Study("questions-sessions", "demo", tmp_path), "size", "bazaar-demo")
+    assert many == "*DIMO*; changed rows of another model against that model unchanged"
 
 
 def test_without_a_verdict_the_landing_page_says_so():

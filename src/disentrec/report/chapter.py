@@ -95,7 +95,12 @@ class Chapter:
             drawing = figures.accuracy_figure(results, known_cases(study.store, dataset), metric)
             title = tables.dataset_title(dataset)
             caption = f"{tables.metric_title(metric)} on {title}. Dot: mean over seeds; bar: smallest to largest seed."
-            alt = f"Dot plot of {tables.metric_title(metric)} on {title} for {', '.join(r.row.label for r in results)}."
+            said = ", ".join(
+                f"{result.row.label} {tables.percent(float(np.mean(result.metric(metric))), 1)}"
+                for result in results
+                if result.records and all(record.finished for record in result.records)
+            )
+            alt = f"Dot plot of {tables.metric_title(metric)} on {title}, percent: {said or tables.NOT_RUN}."
             parts.append(figures.myst_figure(drawing, f"{self.paper.id}-{self.artefact.id}-{dataset}", caption, alt))
         return tables.show(*parts)
 

@@ -33,7 +33,7 @@ CEILING_LABELS = {
     "popularity": "Oracle of popularity only",
 }
 #: Of users: exact for what a coming session begins with, less than the optimum for what follows (bazaar/users.py).
-USER_CEILING_LABELS = {"all": "Optimum for early choices", "type": "the same, user type known"}
+USER_CEILING_LABELS = {"all": "Optimum (lower bound)", "type": "Optimum (lower bound), user type known"}
 
 
 def myst_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str, name: str) -> str:
@@ -158,12 +158,12 @@ def compared_with(study: Study, artefact: str, dataset: str) -> str:
     others: dict[str, list[str]] = {}
     for row, against in table_pairs(study, artefact, dataset):
         if against != plan.reference:
-            others.setdefault(plan.row(against).label, []).append(plan.row(row).label)
-    said = [plan.row(plan.reference).label]
+            others.setdefault(plan.row(against).label, []).append(f"*{plan.row(row).label}*")
+    said = [f"*{plan.row(plan.reference).label}*"]
     if sum(map(len, others.values())) > MOST_NAMED:
         said.append("changed rows of another model against that model unchanged")
     else:
-        said += [f"{', '.join(rows)} against {against}" for against, rows in others.items()]
+        said += [f"{', '.join(rows)} against *{against}*" for against, rows in others.items()]
     return "; ".join(said)
 
 
