@@ -68,7 +68,7 @@ class Chapter:
                 lines.append(
                     f"- {tables.dataset_title(item['dataset'])}: {item['what']}: {format_effect(shown)}"
                     f" ({item['seeds']} seed{'s' * (item['seeds'] != 1)}):"
-                    f" {'supports the claim' if item['holds'] else 'does not support it'}"
+                    f" {_support(item)}"
                 )
             parts.append("\n".join([*lines, ":::"]))
         return tables.show(*parts)
@@ -243,6 +243,14 @@ def analysed(study: Study, artefact: str, row: str, dataset: str) -> list:
         if result.row.id == row:
             return [record for record in result.records if record.finished and record.content["extra"]]
     return []
+
+
+def _support(item: Mapping) -> str:
+    """Returns in words what a comparison says of its claim."""
+    if item["holds"]:
+        return "supports the claim"
+    uncorrected = "@" in item["unit"] and item["low"] > 0
+    return "does not support it" + ", as it is not clear after Holm's correction" * uncorrected
 
 
 def map_states(record) -> tuple[list[np.ndarray], list[str]]:
