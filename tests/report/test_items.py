@@ -46,7 +46,7 @@ def test_cold_tables_are_means_over_the_cases_of_a_bucket(page):
     assert keep.sum() >= LEAST_CASES
     values = [100 * one.scores("prec@20")[keep].mean() for one in record]
     text = items.cold_tables(page).data
-    place = cells(text, "target seen in train").index(f"6 to 20 ({keep.sum():,} cases)")
+    place = cells(text, "target seen in training").index(f"6 to 20 ({keep.sum():,} cases)")
     assert cells(text, "MMSBR")[place] == f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}"
 
 

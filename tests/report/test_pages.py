@@ -10,7 +10,9 @@ import pytest
 from disentrec.data.protocol import Protocol
 from disentrec.report import pages
 from disentrec.report.limits import limits_table
-from disentrec.report.pages import badges, landing_scorecard, not_yet_run, rerun_table, story, story_figure
+from disentrec.report.pages import badges, findings, landing_scorecard, not_yet_run, rerun_table, story, story_figure
+from disentrec.report.tables import compared_with
+from disentrec.study import Study
 from disentrec.study.papers import load_paper, paper_names
 from disentrec.study.spec import RunSpec
 from disentrec.study.store import Store
@@ -52,6 +54,28 @@ def test_the_landing_page_shows_papers_with_a_verdict_and_counts_the_rest():
     assert "| DIMO\u20112 | it helps | {bdg-muted}`not yet run` |" in text
     assert "IDSF" not in text
     assert "2 claims of other papers are stated and [not yet run](/book/not_yet_run.md)." in text
+
+
+def test_the_findings_count_verdicts_and_tell_refuted_from_unclear():
+    better = {**claim("DIMO-1", "dimo", "reproduced"), "claim": "beats baselines"}
+    unclear = {**claim("IDSF-1", "idsf", "not reproduced"), "interval": [-0.01, 0.03], "datasets": ["ml1m-small"]}
+    worse = {**claim("MMSBR-1", "mmsbr", "not reproduced"), "interval": [-0.03, -0.01]}
+    rising = {**claim("DIMO-5", "dimo", "not reproduced"), "interval": [0.001, 0.002], "unit": "cka"}
+    text = findings([better, unclear, worse, rising, claim("IDSF-6", "idsf", "not yet run")])
+    assert text.startswith("Of 5 claims, 4 are decided: **1 reproduced, 0 partly, 3 not reproduced**.")
+    assert "reproduced: beats baselines (DIMO-1)." in text and "beats the baselines: DIMO-1 reproduced." in text
+    assert "of these 3 claims" in text and "zero for MMSBR-1, DIMO-5;" in text
+    assert "\n3 of the 4 verdicts rest on the embedded shop alone." in text
+    assert findings([claim("IDSF-6", "idsf", "not yet run")]) == "No claim was decided yet.\n"
+
+
+def test_captions_name_the_rows_with_a_reference_of_their_own(tmp_path):
+    said = compared_with(Study("mmsbr", "demo", tmp_path), "longer", "bazaar-demo")
+    assert said.startswith("*MMSBR as tuned*; *longer, concatenation instead of pivots*, ")
+    assert said.endswith("*SASRec, longer* against *longer*")
+    assert compared_with(Study("mmsbr", "demo", tmp_path), "fusion", "bazaar-demo") == "*pivot transformer (MMSBR)*"
+    many = compared_with(Study("questions-sessions", "demo", tmp_path), "size", "bazaar-demo")
+    assert many == "*DIMO*; changed rows of another model against that model unchanged"
 
 
 def test_without_a_verdict_the_landing_page_says_so():

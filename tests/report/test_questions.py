@@ -154,9 +154,7 @@ def test_kinds_of_data_tell_amazon_from_the_rest(tmp_path, folder):
     ]
     text = questions_cross.kinds_sentence(tmp_path).data
     assert "Amazon: one of the papers' models is first on 0 of 1 data sets; median lead −50 %." in text
-    assert (
-        "Other data of the world: one of the papers' models is first on 1 of 1 data sets; median lead +300 %." in text
-    )
+    assert "Other real data: one of the papers' models is first on 1 of 1 data sets; median lead +300 %." in text
     assert "| films | DIMO | 1 of " in questions_cross.kinds_table(tmp_path).data
     assert "films) +300" in questions_cross.kinds_figure(tmp_path).data and len(list(folder.glob("*.svg"))) == 1
 

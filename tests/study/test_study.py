@@ -90,7 +90,7 @@ def test_chapter_text_is_the_same_twice_and_marks_what_is_missing(store):
     page = Chapter("dimo", "main", budgets=["demo"], datasets=["bazaar-tiny"], store=store)
     assert page.tables().data == page.tables().data
     assert "Bayes optimum" in page.tables().data and "not yet run" not in page.tables().data
-    assert page.left().data == "Every planned run of this page was run."
+    assert page.left().data == "Every planned run of this page is done."
     other = Chapter("dimo", "main", budgets=["demo"], store=store)
     assert "disentrec study dimo/main --budget demo --datasets bazaar-demo" in other.left().data
 

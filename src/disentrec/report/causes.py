@@ -72,7 +72,7 @@ def flags_table(page: Chapter) -> Markdown:
     for dataset, facts, records in _with_truth(page):
         guesses = {
             "flag: the target is a listed neighbour of the session": "after_flag",
-            "effect: the ID cause argues more for the target": "after_share",
+            "effect: the ID cause adds more to the target's score": "after_share",
         }
         rows = []
         for label, array in guesses.items():
@@ -94,8 +94,8 @@ def flags_table(page: Chapter) -> Markdown:
             ]
         )
         caption = (
-            f"Does it name the cause? Test choices of {tables.dataset_title(dataset)} made by ID or by modality;"
-            " precision and recall of “ID”. Informedness is recall less false alarms: 0 is chance."
+            f"Does it name the true cause? Test choices of {tables.dataset_title(dataset)} made by ID or by modality;"
+            " precision and recall of “ID”. Informedness is recall minus the share of false alarms: 0 is chance."
         )
         header = ["", "precision", "recall", "informedness", "AUC"]
         shown.append(tables.myst_table(header, rows, caption, f"tbl-{page.paper.id}-flags-{dataset}"))
@@ -142,8 +142,8 @@ def hits_by_cause(page: Chapter) -> Markdown:
             rate = [100 * float(hit.sum() / max(chosen.sum(), 1)) for hit in hits]
             rows.append([cause, f"{int(chosen.sum()):,}", mean_sd(rate, 1), mean_sd(share, 1) if share else "–"])
         caption = (
-            f"First recommendations on {tables.dataset_title(dataset)} that hit, by the true cause of the choice, and"
-            " how often the co-occurrence template explains them."
+            f"First recommendations on {tables.dataset_title(dataset)} that are the target (hits), by the true cause of"
+            " the choice, and how often the co-occurrence template explains them."
         )
         header = ["true cause", "test choices", "hit at rank 1, %", "co-occurrence template, %"]
         shown.append(tables.myst_table(header, rows, caption, f"tbl-{page.paper.id}-hits-{dataset}"))

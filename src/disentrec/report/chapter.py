@@ -67,7 +67,8 @@ class Chapter:
                 shown = {**item, "interval": (item["low"], item["high"])}
                 lines.append(
                     f"- {tables.dataset_title(item['dataset'])}: {item['what']}: {format_effect(shown)}"
-                    f" ({item['seeds']} seed{'s' * (item['seeds'] != 1)})"
+                    f" ({item['seeds']} seed{'s' * (item['seeds'] != 1)}):"
+                    f" {_support(item)}"
                 )
             parts.append("\n".join([*lines, ":::"]))
         return tables.show(*parts)
@@ -94,7 +95,12 @@ class Chapter:
             drawing = figures.accuracy_figure(results, known_cases(study.store, dataset), metric)
             title = tables.dataset_title(dataset)
             caption = f"{tables.metric_title(metric)} on {title}. Dot: mean over seeds; bar: smallest to largest seed."
-            alt = f"Dot plot of {tables.metric_title(metric)} on {title} for {', '.join(r.row.label for r in results)}."
+            said = ", ".join(
+                f"{result.row.label} {tables.percent(float(np.mean(result.metric(metric))), 1)}"
+                for result in results
+                if result.records and all(record.finished for record in result.records)
+            )
+            alt = f"Dot plot of {tables.metric_title(metric)} on {title}, percent: {said or tables.NOT_RUN}."
             parts.append(figures.myst_figure(drawing, f"{self.paper.id}-{self.artefact.id}-{dataset}", caption, alt))
         return tables.show(*parts)
 
@@ -109,8 +115,9 @@ class Chapter:
                 continue
             title = tables.dataset_title(dataset)
             caption = (
-                f"Change in {tables.metric_title(metric)} on {title}, in percentage points, with 95 % intervals over"
-                " cases and seeds. Filled: clear after Holm's correction."
+                f"Change in {tables.metric_title(metric)} on {title}, in percentage points against"
+                f" {tables.compared_with(study, self.artefact.id, dataset)}, with 95 % intervals over cases and seeds."
+                " Filled: clear after Holm's correction."
             )
             alt = f"Forest plot of effects on {title}: " + "; ".join(
                 f"{labels[c.row]} {tables.signed(c.test.effect)}" for c in comparisons if c.test is not None
@@ -138,14 +145,14 @@ class Chapter:
             own = order[place]
             gap = np.mean(own.metric(metric)) - np.mean(other.metric(metric))
             lines.append(
-                f"- On {tables.dataset_title(dataset)}, {own.row.label} ranks {place + 1} of {len(names)} by"
-                f" {tables.metric_title(metric)}; {'the next' if place == 0 else 'the first'} is {other.row.label},"
-                f" {tables.signed(gap)} points from it."
+                f"- On {tables.dataset_title(dataset)}, {own.row.label} takes place {place + 1} of {len(names)} by"
+                f" {tables.metric_title(metric)}, {tables.apart(gap)} than {other.row.label}, the"
+                f" {'second' if place == 0 else 'first'}. Rows as released are not counted."
             )
         return tables.show("\n".join(lines) or "Nothing to say before the runs are there.")
 
     def effect_sentences(self) -> Markdown:
-        """Returns a sentence per data set naming the rows whose effect is clear, largest first, and the rest."""
+        """Returns two sentences per data set: the rows whose effect is clear, largest first, and the rest."""
         labels = {row.id: row.label for row in self.artefact.rows}
         lines = []
         for study, dataset in self.published():
@@ -154,11 +161,11 @@ class Chapter:
             if not tests:
                 continue
             clear = sorted((c for c in tests if c.clear), key=lambda c: -abs(c.test.effect))
-            said = "; ".join(f"{labels[c.row]} {tables.signed(c.test.effect)}" for c in clear) or "none"
-            rest = ", ".join(labels[c.row] for c in tests if not c.clear)
+            said = "; ".join(f"{labels[c.row]} ({tables.signed(c.test.effect)})" for c in clear) or "none"
+            rest = "; ".join(labels[c.row] for c in tests if not c.clear)
             lines.append(
-                f"- On {tables.dataset_title(dataset)}, clear changes in {tables.metric_title(metric)}, points: {said}."
-                + (f" Not clear: {rest}." if rest else "")
+                f"- On {tables.dataset_title(dataset)}, rows with a clear change in {tables.metric_title(metric)}, in"
+                f" points: {said}." + (f" No clear change: {rest}." if rest else "")
             )
         return tables.show("\n".join(lines) or "Nothing to say before the runs are there.")
 
@@ -167,11 +174,9 @@ class Chapter:
         lines = []
         for entry in decided(self.store):
             if entry["id"] in claims:
-                held = sum(item["holds"] for item in entry["evidence"])
-                lines.append(
-                    f"- {entry['id']} ({entry['claim']}): {held} of {len(entry['evidence'])} comparisons point the"
-                    f" claimed way with an interval that excludes zero. Verdict: {entry['verdict']}."
-                )
+                held, count = sum(item["holds"] for item in entry["evidence"]), len(entry["evidence"])
+                found = f"{held} of {count} comparison{'s' * (count != 1)} clearly support{'s' * (count == 1)} it. "
+                lines.append(f"- {entry['id']} ({entry['claim']}): {found * bool(count)}Verdict: {entry['verdict']}.")
         return tables.show("\n".join(lines))
 
     def deviations(self) -> Markdown:
@@ -180,7 +185,7 @@ class Chapter:
             [d.id, d.title, f"{d.file}, {d.lines}", f"`{d.switch}`" if d.switch else d.note, d.verified]
             for d in self.paper.deviations
         ]
-        header = ["", "what the released code does", "where", "switch", "verified by"]
+        header = ["", "what the released code does", "where", "switch, or why there is none", "verified by"]
         url = f"[{self.paper.commit[:7]}]({self.paper.repository}/tree/{self.paper.commit})"
         caption = f"Departures of the released code from the paper, at commit {url}."
         return tables.show(
@@ -197,8 +202,8 @@ class Chapter:
                     command = (
                         f"disentrec study {self.paper.id}/{self.artefact.id} --budget {budget} --datasets {dataset}"
                     )
-                    lines.append(f"- {tables.dataset_title(dataset)}: {missing} runs are not yet run. `{command}`")
-        return tables.show("\n".join(lines) if lines else "Every planned run of this page was run.")
+                    lines.append(f"- {tables.dataset_title(dataset)}: {missing} runs. `{command}`")
+        return tables.show("\n".join(lines) if lines else "Every planned run of this page is done.")
 
     def provenance(self) -> Markdown:
         """Returns where the numbers of this page come from: records, data, code, hardware, minutes."""
@@ -213,8 +218,8 @@ class Chapter:
             cpus = sorted({record.content["environment"]["cpu"] for record in records})
             threads = sorted({record.content["environment"]["threads"] for record in records})
             lines.append(
-                f"- {tables.dataset_title(dataset)}: {len(records)} runs, {minutes:.0f} minutes on one thread each"
-                f" ({', '.join(cpus)}; {'/'.join(map(str, threads))} thread); data {info['fingerprint'][:12]};"
+                f"- {tables.dataset_title(dataset)}: {len(records)} runs, {minutes:.0f} minutes in all"
+                f" ({', '.join(cpus)}; {'/'.join(map(str, threads))} thread per run); data {info['fingerprint'][:12]};"
                 f" code {', '.join(commits)}"
             )
         return tables.show("\n".join(lines) or "No run of this page is in the store.")
@@ -238,6 +243,14 @@ def analysed(study: Study, artefact: str, row: str, dataset: str) -> list:
         if result.row.id == row:
             return [record for record in result.records if record.finished and record.content["extra"]]
     return []
+
+
+def _support(item: Mapping) -> str:
+    """Returns in words what a comparison says of its claim."""
+    if item["holds"]:
+        return "supports the claim"
+    uncorrected = "@" in item["unit"] and item["low"] > 0
+    return "does not support it" + ", as it is not clear after Holm's correction" * uncorrected
 
 
 def map_states(record) -> tuple[list[np.ndarray], list[str]]:
@@ -275,7 +288,7 @@ def analysis_tables(page: Chapter, measures: Mapping[str, str], what: str) -> Ma
         header = ["", f"{names[0]}, untrained", *(f"{name}, trained" for name in names)]
         caption = (
             f"{what.format(title=tables.dataset_title(dataset))}; mean ± sd over seeds."
-            " Probes: 0 is as good as naming the commonest value, 1 is always right."
+            " Probes: 0 is no better than always naming the commonest value, 1 is always right."
         )
         name = f"tbl-{page.paper.id}-{page.artefact.id}-measures-{dataset}"
         shown.append(tables.myst_table(header, rows, caption, name))

@@ -54,7 +54,7 @@ class Measurements:
             return tables.show(NOT_MEASURED.format("stages"))
         ceilings, where = found["ceilings"], found["environment"]
         shared = f" The machine was shared, with a load of {found['load_average']}:" if found["shared_machine"] else ""
-        read = " read a factor of two as nothing, in the ceilings and so in the shares, too." if shared else ""
+        read = " a factor of two may be chance, in the ceilings and so in the shares, too." if shared else ""
         return tables.show(
             f"Stages were measured on {tables.dataset_title(found['data'])}, {where['threads']} thread of"
             f" {where['cpu']}, torch {where['torch']}; median of {found['batches_timed']} steps after one. In the same"
@@ -190,16 +190,17 @@ class Measurements:
         size, found = self.large["large"], dict(self._large())
         fits = labels([label(name) for name, entry in found.items() if entry["fits"]])
         off = max(abs(e["check"]["predicted_mb"] / e["check"]["measured_mb"] - 1) for e in found.values())
-        verdict = f"By it {self.large['budget_mb'] / 1000:.0f} GB are enough for {fits or 'no model'}"
+        verdict = f"By this model {self.large['budget_mb'] / 1000:.0f} GB are enough for {fits or 'no model'}"
         block, weighed = self.large["block"], self.large["choices_times_items_of_the_shop"]
         return tables.show(
             f"The whole is {size['interactions']:,} interactions of {size['users']:,} users with {size['items']:,}"
-            f" items. It was **not run**: sizes of 1/{self.large['share']} and up to {self.large['factor']} times that"
-            f" were, and the model missed a fifth size by {tables.percent(off, 0)} % at most. {verdict}. Ranking is"
-            f" block-wise: the scores of {block} users are all that is held, which is most of what an item adds."
-            " Seconds are not extrapolated, since small tables lie in the caches. The pairs are drawn by the embedded"
-            f" shop's constants; the shop itself weighs every item at every choice, {weighed:,.0f} weights at this"
-            " size, and was not made for it. `python -m benchmarks large -- --full` runs the whole."
+            f" items. It was **not run**. Sizes from 1/{self.large['share']} of it to {self.large['factor']} times that"
+            f" were run and a cost model was fitted to them; it missed a further size by {tables.percent(off, 0)} % at"
+            f" most. {verdict}. Ranking works block by block: only the scores of {block} users are held at a time, and"
+            " these are most of what an additional item costs. Seconds are not extrapolated, because small tables fit"
+            " the caches. The pairs are drawn with the embedded shop's constants. The shop itself weighs every item at"
+            f" every choice, {weighed:.0e} weights at this size, and was not made for it."
+            " `python -m benchmarks large -- --full` runs the whole."
         )
 
     def _read(self, name: str) -> dict[str, Any]:

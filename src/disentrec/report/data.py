@@ -47,7 +47,7 @@ def statistics_table(names: Sequence[str], store: Path = RESULTS) -> Markdown:
             ]
         )  # fmt: skip
     header = [
-        "", "items", "sessions train / valid / test", "mean length", "target in prefix, %", "session in train, %",
+        "", "items", "sessions train / valid / test", "mean length", "target in prefix, %", "session in training, %",
         "median frequency", "unseen items", "content",
     ]  # fmt: skip
     caption = "The data sets of this study under the clean protocol. The shares are of test sessions."
@@ -79,8 +79,8 @@ def reported_note(page: str = "/book/chapters/reported.ipynb") -> Markdown:
     found = [entry for entry in reported() if entry.artefact.startswith("dataset statistics")]
     sets = {(entry.paper, entry.dataset) for entry in found}
     return show(
-        f"The papers' own data could not be had; ours differ. {len(found)} figures of {len(sets)} of their sets could"
-        f" be sourced: they stand beside ours, with all others, on a [page of their own]({page})."
+        f"The papers' own data are not available; ours differ. {len(found)} figures on {len(sets)} of their data sets"
+        f" have a source: they are compared with ours on [a page of their own]({page})."
     )
 
 
@@ -147,7 +147,7 @@ def frequency_note(names: Sequence[str], store: Path = RESULTS) -> Markdown:
         easy = float(np.mean(facts["repeat"] | facts["verbatim"]))
         rare = float(np.mean(facts["target_frequency"] < 5))
         lines.append(
-            f"- {dataset_title(name)}: {percent(easy, 1)} % of the test cases repeat an item of their prefix or stand"
-            f" in train word for word; {percent(rare, 1)} % ask for an item seen fewer than five times."
+            f"- {dataset_title(name)}: {percent(easy, 1)} % of the test cases repeat an item of their prefix or occur"
+            f" word for word in the training part; {percent(rare, 1)} % ask for an item seen fewer than five times."
         )
     return show("\n".join(lines))

@@ -53,8 +53,8 @@ def ladder(pages: Sequence[Chapter], question: str = "id") -> Markdown:
         return tables.show(f"{tables.NOT_RUN.capitalize()}.")
     caption = (
         f"Does a model know which choices were {WHAT[question]}? AUC of what one part adds to the chosen item's score"
-        " less what the other adds, against the true cause of every test choice on Bazaar. Dot: mean over seeds; bar:"
-        " smallest to largest."
+        " minus what the other adds, for the true cause of every test choice on Bazaar. Dot: mean over seeds; bar:"
+        " smallest to largest seed."
     )
     alt = f"Dot plot of AUC from chance, 0.5, to Bayes' rule. {'; '.join(said)}."
     return tables.show(
@@ -81,7 +81,7 @@ def reliability_curves(pages: Sequence[Chapter], question: str = "id") -> Markdo
         return tables.show(f"{tables.NOT_RUN.capitalize()}.")
     caption = (
         "Reliability on Bazaar: test choices in ten equally filled bins of 1 / (1 + exp(−effect)), and how many of them"
-        f" were {WHAT[question]}. On the dashed diagonal a model could be taken at its word; a flat line knows nothing."
+        f" were {WHAT[question]}. On the dashed diagonal the model's share is the true one; a flat line knows nothing."
     )
     alt = f"Reliability curves; share in the lowest and in the highest bin: {'; '.join(said)}."
     return tables.show(
@@ -115,11 +115,11 @@ def causes_table(pages: Sequence[Chapter]) -> Markdown:
                 rows.append([f"*Bayes' rule, {task}*", *bayes, "", ""])
         rows.append(["*a constant*", "0.50", "0.00", "0.00", "0.00", ""])
         caption = (
-            f"Which test choices were {WHAT[question]}? Skill: share of a constant's Brier score saved by"
-            " probabilities fitted to the effect on other cases. ECE: calibration error of the effect at its word."
-            " Informedness: recall less false alarms of its sign. Agreement: Spearman's correlation of the effects of"
-            " two seeds. Perfect parts: the same measures of parts that are the causes themselves. Mean ± sd over"
-            " seeds."
+            f"Which test choices were {WHAT[question]}? AUC: 0.5 is chance. Skill: how much lower the Brier score is"
+            " than that of a constant, with probabilities fitted to the effect on other cases. ECE: calibration error"
+            " of the effect read as a probability. Informedness: recall minus false alarms of its sign. Agreement:"
+            " Spearman's correlation of the effects of two seeds. Perfect parts: parts that are the causes themselves."
+            " Mean ± sd over seeds."
         )
         header = ["", "AUC", "skill", "ECE", "informedness", "agreement of seeds"]
         shown.append(tables.myst_table(header, rows, caption, f"tbl-truth-causes-{question}"))
@@ -138,8 +138,9 @@ def factors_figure(pages: Sequence[Chapter], question: str = "id", kind: str = "
     if not names:
         return tables.show(f"{tables.NOT_RUN.capitalize()}.")
     caption = (
-        f"What a {kind} probe reads off the item rows of every part on Bazaar: 0 is as good as naming the commonest"
-        " value, 1 is always right. What goes together is independent of looks here, so a pure ID part would stay pale."
+        f"What a {kind} probe reads off the item rows of every part on Bazaar: 0 is no better than naming the commonest"
+        " value, 1 is always right. On Bazaar, what goes together is independent of looks, so a part that holds only"
+        " the ID stays pale."
     )
     alt = "Heat map of probes. " + "; ".join(
         f"{name}: " + ", ".join(f"{factor} {value:.2f}" for factor, value in zip(FACTORS, cells, strict=True))

@@ -33,8 +33,8 @@ def shares(page: Chapter) -> Markdown:
     lines = of_datasets(page, SHARES, "id_share", truth=("what is true", "id_true_share"))
     return _drawn(
         lines, SHARES, "truth-dose-share", "choices by ID, percent of those by ID or modality", "said to be made by ID",
-        "What models say, and what is true, of shops with a growing share of choices by ID. A model that identifies"
-        " causes lies on the line of what is true; mean over seeds.",
+        "The share of choices that models attribute to the ID, and the true one, on shops with a growing share of"
+        " choices by ID. A model that identifies causes lies on the line of the truth; mean over seeds.",
     )  # fmt: skip
 
 
@@ -43,8 +43,8 @@ def overlap(page: Chapter) -> Markdown:
     lines = of_datasets(page, ALIKE, "id_auc", truth=("Bayes' rule", "id_bayes_auc"))
     return _drawn(
         lines, ALIKE, "truth-dose-overlap", "partners that are alike, percent", "AUC of ID against modality",
-        "Identification of the cause where what goes together is the more often what is alike; .5 is chance, mean over"
-        " seeds.",
+        "Identification of the cause where a growing share of the items bought together is also alike; 0.5 is chance,"
+        " mean over seeds.",
     )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def content(page: Chapter) -> Markdown:
         lines = of_rows(page, suffixes, "id_auc", truth=("Bayes' rule", "id_bayes_auc"))
         caption = (
             f"Identification of the cause where text and image of a growing share of items are {kind}; the choices stay"
-            " the same. .5 is chance, mean over seeds."
+            " the same. 0.5 is chance, mean over seeds."
         )
         xlabel = f"items whose content is {kind}, percent"
         shown.append(_drawn(lines, suffixes, f"truth-dose-{kind}", xlabel, "AUC of ID against modality", caption))

@@ -50,7 +50,7 @@ def cold_tables(page: Chapter) -> Markdown:
             rows.append([result.row.label, *(mean_sd(100 * values, 1) for values in by_seed.values())])
             lines[result.row.label] = (result.row.model, [100 * values.mean() for values in by_seed.values()])
         title = tables.dataset_title(dataset)
-        header = ["target seen in train", *(f"{name} ({keep.sum():,} cases)" for name, keep in buckets.items())]
+        header = ["target seen in training", *(f"{name} ({keep.sum():,} cases)" for name, keep in buckets.items())]
         caption = (
             f"{tables.metric_title(METRIC)} on {title} by how often training saw the target; mean ± sd over seeds."
         )
@@ -93,7 +93,7 @@ def semantics_table(page: Chapter) -> Markdown:
                     cells += [f"{value:.1f} [{low:.1f}, {high:.1f}]", f"{chance:.1f}"]
                 rows.append(cells)
     header = ["", "", "how it is made", "own among the nearest 1 %", "chance", "shared neighbours", "chance"]
-    caption = "What pseudo-modalities keep of the real ones, percent with 95 % intervals over items."
+    caption = "What pseudo-modalities keep of the real modalities, in percent with 95 % intervals over items."
     return tables.show(tables.myst_table(header, rows, caption, f"tbl-{page.paper.id}-semantics"))
 
 
@@ -108,7 +108,10 @@ def maps(page: Chapter) -> Markdown:
         points, titles = map_states(record)
         labels = ("text", "pseudo-text", "image", "pseudo-image")[: len(points[0])]
         title = tables.dataset_title(dataset)
-        caption = f"t-SNE of purified features of {points[0].shape[1]} sampled items of {title}, one seed."
+        caption = (
+            f"t-SNE of purified features of {points[0].shape[1]} sampled items of {title}, one seed. CKA says how"
+            " similar text and image are in the full space; trust, how far the map's neighbours are true ones."
+        )
         alt = f"Two scatter plots of items of {title} by modality. " + ". ".join(titles)
         name = f"{page.paper.id}-maps-{dataset}"
         parts.append(figures.myst_figure(figures.clouds_figure(points, titles, labels), name, caption, alt))
@@ -117,4 +120,4 @@ def maps(page: Chapter) -> Markdown:
 
 def measures_table(page: Chapter) -> Markdown:
     """Returns how the modalities of sampled items lie to each other, before and after training."""
-    return analysis_tables(page, MEASURES, "How the modalities of sampled items of {title} lie to each other")
+    return analysis_tables(page, MEASURES, "How alike the modalities of sampled items of {title} are")

@@ -29,8 +29,8 @@ def limits_table(store: Path | str) -> str:
     if not rows:
         return "No model's best epoch was its last in a quarter of its runs.\n"
     caption = (
-        f"Models that may not have been done learning: those whose best epoch on validation was the last allowed in"
-        f" {SHARE:.0%} of their runs or more. All others stopped by themselves."
+        "Models that might have gained from more epochs: in at least"
+        f" {100 * SHARE:.0f} % of their runs, the best epoch on validation was the last one allowed."
     )
     table = myst_table(["Data", "Model", "Epochs allowed", "Runs that ended there"], rows, caption, "tbl-limits")
     return table.replace("| :-- | --: |", "| :-- | :-- |", 1)

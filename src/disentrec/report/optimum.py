@@ -151,7 +151,7 @@ class Distance:
 
     def by_popularity(self) -> Markdown | None:
         """Returns a heat table per task: what every row loses by how often train holds the target."""
-        what = "by how often train holds the target"
+        what = "by how often the target occurs in the training part"
         return tables.show(*(self._heat(s, s.buckets(), bucket_names(), "popularity", what) for s in self.shops))
 
     def found(self) -> Markdown | None:
@@ -164,7 +164,7 @@ class Distance:
             first = order[0]
             own = [entry for entry in order if entry.id in paper_names()]
             text = (
-                f"- **{shop.bench.title}.** Nearest to the optimum is {first.label}: {shares[first.id]} % of the"
+                f"- **{shop.bench.title}.** Nearest to the optimum is {first.label}, with {shares[first.id]} % of the"
                 f" achievable {tables.metric_title(metric)}. Of the papers, "
                 + "; ".join(f"{e.label} has {shares[e.id]} % (place {order.index(e) + 1})" for e in own)
                 + f", of {len(order)} rows."
@@ -178,7 +178,8 @@ class Distance:
                     f"{what.format(names[worst])} ({tenths(100 * lost[worst])} points, {share} % of the choices)"
                 )
             distance = tenths(100 * (shop.best(metric).mean() - first.mean(metric)))
-            text += f" The largest part of the {distance} points that {first.label} lacks: {'; '.join(parts)}."
+            text += f" {first.label} is {distance} points below the optimum. The largest part is lost on"
+            text += f" {' and, by frequency, on '.join(parts)}."
             lines.append(text)
         return tables.show("\n".join(lines))
 
@@ -205,23 +206,23 @@ class Distance:
         header = [
             "",
             "share, %",
-            "nearest other row",
+            "best other row",
             "difference, points",
             "p (Holm)",
-            "claims held / partly / not",
+            "claims reproduced / partly / not",
         ]
         caption = (
-            "Which of the four ideas pays: the share of what can be achieved, the nearest row of no paper, by"
-            " test, their difference in the metric of the share, and what became of all claims of the paper."
+            "Each of the four papers' models: its share of what can be achieved, the best row (by test) that is not of"
+            " the four papers, their difference in the metric of the share, and the verdicts on the paper's claims."
         )
-        said = f"Clear of every row of no paper: {cross.labels(ahead) or 'none of them'}."
+        said = f"Clearly better than every row that is not of the four papers: {cross.labels(ahead) or 'none of them'}."
         return tables.show(tables.myst_table(header, rows, caption, "tbl-optimum-ideas"), said)
 
     def _by_share(self, shop: Shop) -> list[Entry]:
         return shop.bench.ordered(METRICS[shop.bench.task][0])  # a share grows with the metric
 
     def _groupings(self, shop: Shop) -> list[tuple[np.ndarray, Sequence[str], str]]:
-        found = [(shop.buckets(), bucket_names(), "choices of targets that train holds *{}* times")]
+        found = [(shop.buckets(), bucket_names(), "choices of targets that occur *{}* times in the training part")]
         if "cause" in shop.facts and shop.bench.task == "session":
             found.insert(0, (shop.facts["cause"], CAUSES, "choices made by *{}*"))
         return found
@@ -234,9 +235,9 @@ class Distance:
         drawing = losses_figure(values, [entry.label for entry in order], part)
         title = tables.metric_title(metric)
         caption = (
-            f"Points of {title} lost against the optimum on {bench.title}, {what}. A row adds up to its whole distance,"
-            " in the last column; below a heading stands its share of the choices. Less than zero: more than the"
-            " optimum gets there, paid for elsewhere."
+            f"Points of {title} lost against the optimum on {bench.title}, {what}. Each row adds up to its whole"
+            " distance, in the last column; the share below a heading is that of the choices. Below zero: the model"
+            " gets more there than the optimum, and loses more elsewhere."
         )
         alt = f"Heat table of {title} points lost on {bench.title}, {what}. " + "; ".join(
             f"{entry.label}: " + ", ".join(f"{name} {tenths(value)}" for name, value in zip(names, line, strict=True))

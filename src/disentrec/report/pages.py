@@ -30,6 +30,8 @@ from disentrec.study.study import selection_metric
 #: Words carry the verdict; the colour only repeats it.
 BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "muted", "muted"), strict=True))
 RELEASED = "released"
+#: Measures that a claim says to fall.
+FALLING = ("cka",)
 #: By what a run that is made again is compared with the published one.
 RERUN = {"session": ("prec@20", "mrr@20"), "top-n": ("ndcg@20", "recall@20")}
 #: Of one data set: its title, (label, percent, colour) per row, and the Bayes optimum or NaN.
@@ -40,6 +42,7 @@ def write_pages(store: Path | str, folder: Path) -> None:
     """Writes what prose pages include into `folder`, computed from the records of a store."""
     entries = scorecard(store)
     _write(folder / "scorecard.md", landing_scorecard(entries))
+    _write(folder / "findings.md", findings(entries))
     _write(folder / "not_yet_run.md", not_yet_run(store, entries))
     _write(folder / "story.md", story(store, folder))
     _write(folder / "models.md", models_tables(store))
@@ -58,6 +61,34 @@ def landing_scorecard(entries: Sequence[dict[str, Any]]) -> str:
     return "\n".join(parts)
 
 
+def findings(entries: Sequence[dict[str, Any]]) -> str:
+    """Returns what a reader takes from the scorecard: how many claims hold, which, and how far that goes."""
+    held, partly, failed = (
+        [entry for entry in entries if entry["verdict"] == verdict]
+        for verdict in ("reproduced", "partly", "not reproduced")
+    )
+    decided = [*held, *partly, *failed]
+    if not decided:
+        return "No claim was decided yet.\n"
+    said = [
+        f"Of {len(entries)} claims, {len(decided)} are decided: **{len(held)} reproduced, {len(partly)} partly,"
+        f" {len(failed)} not reproduced**."
+    ]
+    names = "; ".join(f"{entry['claim']} ({entry['id']})" for entry in held)
+    said += [f"What is reproduced: {names}."] * bool(held)
+    beats = [f"{e['id']} {e['verdict']}" for e in decided if e["claim"].startswith("beats")]
+    said += [f"The main claim of a paper, that its model beats the baselines: {', '.join(beats)}."] * bool(beats)
+    if failed:
+        other = ", ".join(entry["id"] for entry in failed if _opposite(entry)) or "none"
+        said.append(
+            f"*Not reproduced* does not mean refuted: of these {len(failed)} claims, the printed interval lies on the"
+            f" other side of zero for {other}; the rest is not clear in either direction."
+        )
+    made = sum(all(name.startswith("bazaar") for name in entry["datasets"]) for entry in decided)
+    said += [f"{made} of the {len(decided)} verdicts rest on the embedded shop alone."] * bool(made)
+    return "\n".join(said) + "\n"
+
+
 def badges(table: str) -> str:
     """Returns a scorecard table whose verdicts are badges and whose claim ids do not break."""
     table = table.replace("--:", ":--")  # words, not numbers
@@ -72,20 +103,21 @@ def not_yet_run(store: Path | str, entries: Sequence[dict[str, Any]]) -> str:
     parts = []
     for (paper, budget), rows in _left(store).items():
         note = load_paper(paper).budget(budget).note
+        name = _name(paper)
         header = ["Table", "Data", "Runs done", "Left"]
-        caption = f"{paper.upper()}, budget *{budget}*: runs that are not in the store."
+        caption = f"{name}, budget *{budget}*: runs that are not done yet."
         table = myst_table(header, rows, caption, f"tbl-left-{paper}-{budget}")
         command = f"```bash\ndisentrec study {paper} --budget {budget} --jobs 4\n```\n"
-        parts += [f"**{paper.upper()}, {budget}.** {note}\n", command]
+        parts += [f"**{name}, {budget}.** {note}\n", command]
         parts.append(table.replace("| :-- | --: |", "| :-- | :-- |"))
-    parts = parts or ["Every planned run is in the store.\n"]
+    parts = parts or ["Every planned run is done.\n"]
     open_claims = [
         [entry["id"], entry["claim"], entry["verdict"]]
         for entry in entries
         if entry["verdict"] in ("not yet run", "not testable here")
     ]
     if open_claims:
-        caption = "Claims that are stated and not decided."
+        caption = "Claims that are not decided yet."
         table = myst_table(["Claim", "What the paper says", "State"], open_claims, caption, "tbl-claims-open")
         parts.append(table.replace("--:", ":--"))
     return "\n".join(parts)
@@ -100,12 +132,12 @@ def story(store: Path | str, folder: Path) -> str:
             continue
         title = metric_title(metric)
         caption = (
-            f"{title} on test, percent; dots are means over seeds. *As described* and *as released* are one model: what"
-            " lies between them are the deviations of the released code. Grey: the best baseline without parameters;"
-            " green: the best trained one, both by validation."
+            f"{title} on test, in percent; dots are means over seeds. *As described* and *as released* are the same"
+            " model without and with the deviations of the released code. Grey: the best baseline that trains nothing;"
+            " green: the best trained baseline, both chosen on validation."
         )
         if any(np.isfinite(optimum) for _, _, optimum in lines):
-            caption += " The red line is the Bayes optimum, known only where we made the data."
+            caption += " The red line is the Bayes optimum, known only for data that we made."
         said = [f"{name}: " + ", ".join(f"{row} {value:.1f}" for row, value, _ in dots) for name, dots, _ in lines]
         alt = f"Dot plot of {title} in percent. {'; '.join(said)}"
         drawing = story_figure(lines, title)
@@ -199,7 +231,7 @@ def rerun_table(published: Store, here: Store) -> str:
         rows.append([model, dataset_title(dataset), *counts, *shown, f"{minutes:.1f}"])
     header = ["Model", "Data", "Runs", "Same as published"]
     header += ["Largest Δ Prec@20 (users: NDCG@20)", "Largest Δ MRR@20 (Recall@20)", "Minutes"]
-    caption = "The study of the embedded shop, run again on this machine. Differences in percentage points."
+    caption = "The study of the embedded shop, run again on this machine. Differences Δ in percentage points."
     return myst_table(header, rows, caption, "tbl-rerun")
 
 
@@ -213,6 +245,12 @@ def _left(store: Path | str) -> dict[tuple[str, str], list[list[str]]]:
             row = [title, dataset_title(dataset), f"{done}", f"{left}"]
             found.setdefault((study.paper.id, study.budget.name), []).append(row)
     return found
+
+
+def _name(paper: str) -> str:
+    """Returns the printed name of a paper, or the title of what is no paper."""
+    found = load_paper(paper)
+    return found.label(paper) if paper in found.models else found.title
 
 
 def _gaps(entries: Sequence[dict[str, Any]], metric: str) -> np.ndarray:
@@ -233,6 +271,12 @@ def _planned(store: Path | str) -> Iterator[tuple[Study, str, str, list[RowResul
 def _best(results: Sequence[RowResult]) -> RowResult:
     metric = selection_metric(results[0].records[0].spec.model)
     return max(results, key=lambda row: np.mean([record.metric(metric, "valid") for record in row.records]))
+
+
+def _opposite(entry: dict[str, Any]) -> bool:
+    """True where the interval of the printed effect lies wholly on the side that the claim denies."""
+    low, high = entry["interval"]
+    return low > 0 if entry["unit"] in FALLING else high < 0
 
 
 def _write(path: Path, text: str) -> None:

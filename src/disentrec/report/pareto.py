@@ -100,7 +100,7 @@ class Costs:
             header = ["", tables.metric_title(metric), "level", "seconds", "parameters", "on the front of"]
             caption = (
                 f"{bench.title}: accuracy in percent and cost, mean over seeds. Level (with the best): the 95 %"
-                " interval of the difference from the first row, over cases and seeds, holds zero."
+                " interval of the difference from the first row, over cases and seeds, contains zero."
             )
             shown.append(tables.myst_table(header, rows, caption, f"tbl-pareto-{bench.slug}"))
         return tables.show(*shown)
@@ -122,7 +122,7 @@ class Costs:
         lean = min(peers, key=lambda entry: (cost(entry, "parameters"), -entry.mean(metric)))
         text = f"- **{bench.title}.** Best by {title} is {first.label}, {tables.percent(first.mean(metric))} %"
         if len(peers) > 1:
-            text += f"; {cross.labels([entry.label for entry in peers[1:]])} cannot be told from it. Of these, "
+            text += f"; {cross.labels([entry.label for entry in peers[1:]])} cannot be told apart from it. Of these, "
             text += f"{take.label} takes the fewest seconds ({duration(cost(take, 'seconds'))})"
             text += f" and {lean.label} the fewest parameters." if lean is not take else " and no more parameters."
         else:
@@ -142,4 +142,4 @@ def _against(entry: Entry, take: Entry, metric: str) -> str:
     gap = entry.mean(metric) - take.mean(metric)
     times = cost(entry, "seconds") / max(cost(take, "seconds"), 1e-9)
     times = f"{times:,.0f} times" if times >= 2 else f"{times:.1f} times"
-    return f"takes {times} the seconds of {take.label} and stands {tables.signed(gap)} points from it"
+    return f"takes {times} the seconds of {take.label} and is {tables.apart(gap)}"

@@ -72,9 +72,9 @@ class PriceList:
         if not measured:
             return tables.show("No deviation was measured yet.")
         caption = (
-            "Change of the number by each deviation alone, in percent of the number without it (MRR@20 of sessions,"
-            " NDCG@20 of users), with 95 % intervals; one marker per data set. Beyond 10 % the axis is logarithmic."
-            " Grey and hollow: not clear after Holm's correction within paper and data set."
+            "What each deviation alone changes, in percent of the number without it (MRR@20 of sessions, NDCG@20 of"
+            " users), with 95 % intervals; one marker per data set. Beyond 10 % the axis is logarithmic. Grey and"
+            " hollow: not clear after Holm's correction within paper and data set."
         )
         said = "; ".join(
             f"{d.id} {', '.join(f'{tables.dataset_title(p.dataset)} {tables.signed(p.relative, 1)} %' for p in group)}"
@@ -101,12 +101,13 @@ class PriceList:
             "data",
             "Δ [95 % interval]",
             "Δ in %",
-            "it",
+            "effect",
             "verified by",
         ]
         caption = (
             "Every deviation with a switch, alone, against the model as described: change in points of MRR@20"
-            " (sessions) or NDCG@20 (users). A link leads to file and line of the public code."
+            " (sessions) or NDCG@20 (users). On data without item features, D3, D4 and D10 are compared with D2, which"
+            " gives the model a modality table. A link leads to file and line of the public code."
         )
         return tables.show(tables.myst_table(header, rows, caption, "tbl-price-list").replace("--:", ":--"))
 
@@ -129,7 +130,7 @@ class PriceList:
             "as described",
             "Δ as released [95 % interval]",
             "Δ in %",
-            "together they",
+            "effect together",
             "step by step",
         ]
         caption = (
@@ -166,7 +167,7 @@ class PriceList:
             rest = [i for i in dict.fromkeys(p.deviation.id for p in own) if i not in named]
             lines.append(
                 f"- {paper.label(paper.id)}: {said or 'nothing is clear'}."
-                + f" Nowhere clear: {', '.join(rest)}." * bool(rest)
+                + f" Clear on no data set: {', '.join(rest)}." * bool(rest)
             )
         return tables.show("\n".join(lines))
 
@@ -180,7 +181,7 @@ class PriceList:
                         missing = sum(row.missing for row in study.result(name, dataset))
                         command = f"disentrec study {study.paper.id}/{name} --budget {budget} --datasets {dataset}"
                         lines += [f"- {tables.dataset_title(dataset)}: {missing} runs. `{command}`"] * bool(missing)
-        return tables.show("\n".join(lines) or "Every planned run of this page was run.")
+        return tables.show("\n".join(lines) or "Every planned run of this page is done.")
 
     def _linked(self, paper: Paper, deviation: Deviation) -> str:
         return f"[{deviation.id}]({paper.url(deviation)})"

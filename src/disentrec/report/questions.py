@@ -55,7 +55,7 @@ def size_figures(page: Chapter) -> Markdown:
             f"{name} on {title} when models train on a share of the training part. Mean over seeds; the test part is"
             " the same throughout."
         )
-        alt = f"Lines of {name} on {title} over the share of train. " + "; ".join(
+        alt = f"Lines of {name} on {title} over the share of the training part. " + "; ".join(
             f"{label} from {values[0]:.2f} to {values[-1]:.2f}" for label, (_, values) in kept.items()
         )
         parts.append(figures.myst_figure(drawing, f"{page.paper.id}-size-{dataset}", caption, alt))
@@ -80,8 +80,8 @@ def size_sentences(page: Chapter) -> Markdown:
             else "; ".join(f"best at {100 * share:g} %: {label}" for share, label in best.items())
         )
         said.append(
-            f"- On {title}, {order}. Of its own {tables.metric_title(metric)} with all of train, at {100 * least:g} %"
-            f" {', '.join(f'{label} keeps {100 * share:.0f} %' for share, label in kept)}."
+            f"- On {title}, {order}. Of its own {tables.metric_title(metric)} with all training data, at"
+            f" {100 * least:g} % {', '.join(f'{label} keeps {100 * share:.0f} %' for share, label in kept)}."
         )
     return tables.show("\n".join(said) or NOTHING_YET)
 
@@ -151,10 +151,11 @@ def fineness_sentences(page: Chapter) -> Markdown:
             rows = [row for row in page.artefact.rows if list(row.settings) == [key] and row.id in compared]
             clear = [row.label for row in rows if compared[row.id].clear]
             title = tables.dataset_title(dataset)
+            than = f", {tables.signed(gain)} points of {tables.metric_title(metric)} against the {chosen:g}"
+            than = f"{than} of all other tables" if best != chosen else ", the setting of all other tables"
             said.append(
-                f"- On {title}, {FINENESS[key]}: best with {best:g}, {tables.signed(gain)} points"
-                f" of {tables.metric_title(metric)} from the {chosen:g} of all other tables. Clearly different from"
-                f" those: {', '.join(clear) or 'none'}."
+                f"- On {title}, {FINENESS[key]}: best with {best:g}{than}. Clearly different from that setting:"
+                f" {', '.join(clear) or 'none'}."
             )
     return tables.show("\n".join(said) or NOTHING_YET)
 

@@ -105,7 +105,7 @@ def kinds_sentence(store: Path | str, budgets: Sequence[str] = ("demo", "real"))
     said = [
         f"- {name}: one of the papers' models is first on {sum(lead > 0 for lead in of)} of {len(of)} data sets; median"
         f" lead {_percent(float(np.median(of)))} %."
-        for name, of in (("Amazon", leads[True]), ("Other data of the world", leads[False]))
+        for name, of in (("Amazon", leads[True]), ("Other real data", leads[False]))
         if of
     ]
     return tables.show("\n".join(said))
@@ -153,7 +153,7 @@ def history_tables(page: Chapter) -> Markdown:
         header = ["", *(f"{name} ({count:,})" for name, count in counts.items())]
         caption = (
             f"{tables.metric_title(metric)} on {tables.dataset_title(dataset)}, percent, by the number of a user's"
-            " purchases in train (users in brackets); mean ± sd over seeds."
+            " purchases in the training part (users in brackets); mean ± sd over seeds."
         )
         shown.append(tables.myst_table(header, rows, caption, f"tbl-{page.paper.id}-history-{dataset}"))
     return tables.show(*shown) if shown else tables.show("Not yet run.")
@@ -173,13 +173,15 @@ def history_figures(page: Chapter, ids: Sequence[str]) -> Markdown:
         if len(counts) < 2 or not drawn:
             continue
         title, name = tables.dataset_title(dataset), tables.metric_title(metric)
-        drawing = figures.lines_figure(list(counts), drawn, "purchases of a user in train", f"{name}, percent")
-        alt = f"Lines of {name} on {title} by purchases in train. " + "; ".join(
+        drawing = figures.lines_figure(
+            list(counts), drawn, "a user's purchases in the training part", f"{name}, percent"
+        )
+        alt = f"Lines of {name} on {title} by purchases in the training part. " + "; ".join(
             f"{label} from {values[0]:.2f} to {values[-1]:.2f}" for label, (_, values) in drawn.items()
         )
         caption = (
-            f"{name} on {title} by how much train knows of a user, mean over users and seeds. Users of groups differ"
-            " in more than their purchases: compare models within a group."
+            f"{name} on {title} by the number of a user's purchases in the training part, mean over users and seeds."
+            " Groups of users differ in more than that: compare models within a group."
         )
         parts.append(figures.myst_figure(drawing, f"{page.paper.id}-history-{dataset}", caption, alt))
     return tables.show(*parts) if parts else tables.show("Not yet run.")
@@ -205,7 +207,7 @@ def history_sentences(page: Chapter, against: str = "lightgcn") -> Markdown:
             )
             found.append(
                 f"of users with {name} purchases {first} is best and {own} {place} of {len(means)},"
-                f" {tables.signed(test.effect)} points {tables.interval(test.low, test.high)} from {other}"
+                f" {tables.signed(test.effect)} points {tables.interval(test.low, test.high)} against {other}"
             )
         said.append(f"- On {tables.dataset_title(dataset)}, {'; '.join(found)}.")
     return tables.show("\n".join(said) or NOTHING_YET)

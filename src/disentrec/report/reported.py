@@ -130,13 +130,14 @@ class Beside:
             own = [answer.ours for entry, answer in self.rows if entry.paper == label]
             waiting = sum(tables.NOT_RUN in text for text in own)
             missing = sum(text == UNKNOWN for text in own)
-            lines.append(
-                f"- {label}: {len(own)} figures could be sourced; {len(own) - waiting - missing} are answered,"
-                f" {waiting} wait for runs or data, {missing} have no counterpart here."
-            )
+            if own:
+                lines.append(
+                    f"- {label}: {len(own)} figures have a source; {len(own) - waiting - missing} have a counterpart"
+                    f" here, {waiting} wait for runs or data, {missing} have none."
+                )
         accuracies = [entry for entry in self.entries if group_of(entry) == ACCURACY]
         own = [e for e in accuracies if "NOT the paper" not in e.artefact]
-        lines.append(f"- Accuracies that a paper itself prints: {len(own) or 'none was at hand'}.")
+        lines.append(f"- Accuracies that a paper itself prints: {len(own) or 'none is available'}.")
         return tables.show("\n".join(lines))
 
     def _headline(self, paper: Paper, entry: Reported) -> Answer:

@@ -23,6 +23,16 @@ from disentrec.study.papers import Claim
 from disentrec.study.store import Store
 from disentrec.study.study import selection_metric
 
+#: Measures that are no ranking metric, in print; others are printed as they are called.
+UNITS = {
+    "cka": "CKA",
+    "sap": "SAP",
+    "dci_disentanglement": "DCI disentanglement",
+    "partial_text": "partial rank correlation",
+    "partial_image": "partial rank correlation",
+    "partial_co_users": "partial rank correlation",
+    "fidelity": "fidelity (Δ ln rank)",
+}
 VERDICTS = ("reproduced", "partly", "not reproduced", "not testable here", "not yet run")
 
 
@@ -44,7 +54,7 @@ class Evidence:
 def decide(claim: Claim, evidence: list[Evidence]) -> str:
     """Returns the verdict: all parts clear on most data sets, some of them, or none.
 
-    A part holds where every comparison of a data set points the claimed way with an interval that excludes zero.
+    A part holds where every comparison of a data set is clear in the claimed direction.
     """
     if not evidence:
         return "not testable here" if claim.test.get("not_testable") else "not yet run"
@@ -301,7 +311,8 @@ def format_effect(entry: Mapping[str, Any]) -> str:
     effect, low, high = (
         f"{scale * value:+.{digits}f}".replace("-", "−") for value in (entry["effect"], *entry["interval"])
     )
-    unit = f"{metric_title(entry['unit'])} points" if points else entry["unit"].replace("_", " ")
+    plain = UNITS.get(entry["unit"], entry["unit"].replace("_", " "))
+    unit = f"{metric_title(entry['unit'])} points" if points else plain
     return f"{effect} [{low}, {high}] {unit}"
 
 

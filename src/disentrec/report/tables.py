@@ -19,6 +19,8 @@ NOT_RUN = "not yet run"
 MARKUP = re.compile(r"[^\w .,;\u0080-\U0010ffff/()'%?-]|_")
 #: Metrics that fit beside a difference, its interval and its p on a page.
 WIDEST = 3
+#: So many rows with a reference of their own are named in a caption.
+MOST_NAMED = 6
 METRIC_NAMES = {
     "prec": "Prec", "mrr": "MRR", "ndcg": "NDCG", "recall": "Recall", "precision": "Precision", "hit": "Hit rate",
     "released-ndcg": "NDCG as released",
@@ -31,7 +33,7 @@ CEILING_LABELS = {
     "popularity": "Oracle of popularity only",
 }
 #: Of users: exact for what a coming session begins with, less than the optimum for what follows (bazaar/users.py).
-USER_CEILING_LABELS = {"all": "Optimum for early choices", "type": "the same, user type known"}
+USER_CEILING_LABELS = {"all": "Optimum (lower bound)", "type": "Optimum (lower bound), user type known"}
 
 
 def myst_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str, name: str) -> str:
@@ -64,6 +66,11 @@ def percent(value: float, digits: int = 2) -> str:
 def signed(value: float, digits: int = 2) -> str:
     """Returns a difference of fractions in percentage points, with a true minus sign."""
     return f"{100 * value:+.{digits}f}".replace("-", "−")
+
+
+def apart(value: float) -> str:
+    """Returns a difference of fractions in words: `2.88 points higher`."""
+    return f"{100 * abs(value):.2f} points {'higher' if value > 0 else 'lower'}"
 
 
 def interval(low: float, high: float) -> str:
@@ -100,12 +107,11 @@ def artefact_table(study: Study, artefact: str, dataset: str, *, subset: str | N
         "seeds",
     ]
     rows = [_row(result, plan.metrics, tests.get(result.row.id), keep) for result in results]
-    without = {None: "", "repeat": ", targets that repeat an item of their prefix left out"}
-    without |= {"verbatim": ", sessions that stand in train left out"}
-    reference = plan.row(plan.reference).label
+    without = {None: "", "repeat": ", without targets that repeat an item of their prefix"}
+    without |= {"verbatim": ", without sessions that occur in the training part"}
     caption = (
         f"{plan.title} on {dataset_title(dataset)}{without[subset]}. Percent, mean ± sd over seeds; Δ against"
-        f" {'the row named' if any(result.row.against for result in results) else reference}."
+        f" {compared_with(study, artefact, dataset)}."
     )
     # The best ranking is known for the data set's own test part, not for that of another split.
     own = not any("split" in row.protocol for row in plan.rows)
@@ -146,6 +152,21 @@ def table_pairs(study: Study, artefact: str, dataset: str) -> list[tuple[str, st
         if against != row.id:
             pairs.append((row.id, against))
     return pairs
+
+
+def compared_with(study: Study, artefact: str, dataset: str) -> str:
+    """Returns in words which row the others are compared with, and the rows that are compared with another one."""
+    plan = study.paper.artefact(artefact)
+    others: dict[str, list[str]] = {}
+    for row, against in table_pairs(study, artefact, dataset):
+        if against != plan.reference:
+            others.setdefault(plan.row(against).label, []).append(f"*{plan.row(row).label}*")
+    said = [f"*{plan.row(plan.reference).label}*"]
+    if sum(map(len, others.values())) > MOST_NAMED:
+        said.append("changed rows of another model against that model unchanged")
+    else:
+        said += [f"{', '.join(rows)} against *{against}*" for against, rows in others.items()]
+    return "; ".join(said)
 
 
 def ceiling_rows(study: Study, dataset: str, metrics: Sequence[str]) -> list[list[str]]:

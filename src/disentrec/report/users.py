@@ -17,8 +17,8 @@ MEASURES = {
     "mig": "the same lead in information (MIG)",
     "dci_disentanglement": "does a chunk hold one attribute only (DCI, disentanglement)",
     "dci_completeness": "is an attribute in one chunk only (DCI, completeness)",
-    "informativeness": "attributes read off their best chunk",
-    "map_trustworthiness": "how far the map's neighbours are those of the chunks",
+    "informativeness": "how well attributes can be read off their best chunk",
+    "map_trustworthiness": "trustworthiness: how far the map's neighbours are true ones",
 }
 
 

@@ -72,7 +72,7 @@ def waterfalls(page: Chapter) -> Markdown:
             found = [] if missing else steps(study, dataset)
             if missing:
                 command = f"disentrec study {study.paper.id}/waterfall --budget {budget} --datasets {dataset}"
-                parts.append(f"- {title}: {missing} runs of the steps are not yet run. `{command}`")
+                parts.append(f"- {title}: {missing} runs of the steps are left. `{command}`")
             elif not found:
                 parts.append(f"- {title}: a run of the steps diverged, so that they are not drawn.")
             else:
