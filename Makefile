@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 # What `make book` runs again on the embedded shop; all of it: make book STUDY="dimo mmsbr addrl idsf"
-STUDY ?= dimo mmsbr/main
+STUDY ?= dimo
 HTML := _build/html/index.html
 CHAPTERS := $(wildcard book/chapters/*.ipynb)
 # What `make check` executes again: one chapter of data, one of tables, one across the papers.
