@@ -12,13 +12,12 @@ SCRIPT = Path(__file__).parent / "vendor" / "axe.min.js"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 #: What a colour scheme can change; all other rules see the same page in the dark.
 COLOURS = ["color-contrast", "link-in-text-block"]
-#: What a narrow window adds to the page. All else has the colours it has in a wide one, where nothing is scrolled away.
-NARROW = [".bd-header-article", ".bd-sidebar-primary", ".explore", "footer"]
+#: The same on every page: looked at on a few.
+FRAME = [".bd-sidebar-primary", ".bd-header-article"]
 RUN = """
 (async () => {
   const options = {runOnly: %s, rules: %s, resultTypes: ['violations'], preload: false, iframes: false};
-  const parts = %s.filter((part) => document.querySelector(part));
-  const found = await axe.run(parts.length ? {include: parts} : document, options);
+  const found = await axe.run({exclude: %s.filter((part) => document.querySelector(part))}, options);
   return found.violations.flatMap((rule) => rule.nodes.map((node) =>
     [rule.id, node.target.join(' '), node.html.replace(/\\s+/g, ' ').slice(0, 160)]));
 })()
@@ -31,21 +30,18 @@ def source() -> str:
     return SCRIPT.read_text(encoding="utf-8")
 
 
-def violations(page: Page, width: int, scheme: str) -> list[list[str]]:
+def violations(page: Page, width: int, scheme: str, *, whole: bool) -> list[list[str]]:
     """Returns rule, selector and snippet of every node of an open page that breaks a rule.
 
-    All rules hold in the light, those of colours in the dark. Colours take most of the time, and the style sheets
-    change none by the width: in a narrow window only what is laid out anew there is looked at again.
+    All rules hold in the light, those of colours in the dark. Colours take most of the time and no style sheet changes
+    them by the width, so a narrow window is looked at for the other rules only, unless the page is a `whole` one.
     """
+    narrow = width < 1000 and not whole
+    if narrow and scheme == "dark":
+        return []
     if page.evaluate("typeof axe") == "undefined":
         # Evaluated, not linked: the page asks for nothing that is not its own.
         page.evaluate(f"{source()};undefined")
-    narrow = width < 1000
-    every, colours = {"type": "tag", "values": TAGS}, {"type": "rule", "values": COLOURS}
-    found = []
-    if scheme == "light":
-        without = {rule: {"enabled": False} for rule in COLOURS} if narrow else {}
-        found += page.evaluate(RUN % (json.dumps(every), json.dumps(without), []))
-    if scheme == "dark" or narrow:
-        found += page.evaluate(RUN % (json.dumps(colours), "{}", NARROW if narrow else []))
-    return found
+    only = {"type": "tag", "values": TAGS} if scheme == "light" else {"type": "rule", "values": COLOURS}
+    without = {rule: {"enabled": False} for rule in COLOURS} if narrow else {}
+    return page.evaluate(RUN % (json.dumps(only), json.dumps(without), [] if whole else FRAME))
