@@ -46,11 +46,12 @@ new Promise((done) => { let left = 50; const look = () => {
   const links = document.querySelectorAll('#search-results li a');
   if (links.length || !left--) done(links.length); else setTimeout(look, 100); }; look(); })
 """
-#: What is seen on paper: hidden parts, colours, and tables that their box cuts off.
+#: What is seen on paper: hidden parts, colours, and tables and code that their box cuts off.
 PAPER = """
 (() => {
   const style = (one) => getComputedStyle(document.querySelector(one));
-  const wide = [...document.querySelectorAll('table.table')].map((table) => table.parentElement)
+  const tables = [...document.querySelectorAll('table.table')].map((table) => table.parentElement);
+  const wide = [...tables, ...document.querySelectorAll('div.highlight pre')]
     .filter((box) => box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== 'visible');
   const gone = %s.filter((one) => document.querySelector(one) && style(one).display !== 'none');
   return {shown: gone, cut: wide.length, paper: style('body').backgroundColor, words: style('.bd-article p').color,
@@ -116,7 +117,7 @@ def test_axe_finds_what_is_broken(page):
             assert found == ({"button-name", "color-contrast"} if scheme == "light" else {"color-contrast"})
 
 
-@pytest.mark.parametrize("name", ["book/intro.html", "book/chapters/dimo_main.html"])
+@pytest.mark.parametrize("name", ["book/chapters/dimo_main.html", "book/models/mmsbr.html"])
 def test_on_paper_there_are_only_words_tables_and_figures_in_black(page, name):
     page.resize(700, 900, "dark")
     page.open((HTML / name).as_uri())
