@@ -76,7 +76,14 @@ class Page:
         """Sets the size of the window in CSS pixels and the preferred colour scheme."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", **size)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        # Without motion, or colours would be read in the middle of their transitions.
+        features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+        self.emulate(features=[{"name": name, "value": value} for name, value in features.items()])
+
+    def emulate(self, **media: Any) -> None:
+        """Sets the medium or its features; returns when an open page has taken note, which is in its next frames."""
+        self.call("Emulation.setEmulatedMedia", **media)
+        self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))")
 
     def open(self, url: str) -> None:
         """Loads a page and waits for its load event."""
