@@ -13,7 +13,7 @@ import yaml
 
 import disentrec
 from disentrec.paths import BOOK, ROOT
-from disentrec.report import online
+from disentrec.report.extensions import online
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -30,7 +30,7 @@ from disentrec.encode.features import encode
 from disentrec.encode.store import write_feature
 from disentrec.encode.text import tfidf_svd
 from disentrec.errors import DisentrecError
-from disentrec.report import causes
+from disentrec.report.chapters import causes
 from disentrec.report.parameters import assigned
 from disentrec.report.tables import dataset_title, literal
 from disentrec.study.papers import read_paper, read_sources, reported

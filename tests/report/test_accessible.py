@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from disentrec.report.accessible import MENDS, mend, mend_pages
+from disentrec.report.extensions.accessible import MENDS, mend, mend_pages
 
 WRITTEN = [
     ('<th class="head text-left"><p></p></th>', '<td class="text-left"></td>'),

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from disentrec.paths import ROOT
-from disentrec.report.costs import PEERS, Measurements
-from disentrec.report.costs_figures import label, milliseconds, times
+from disentrec.report.across.costs import PEERS, Measurements
+from disentrec.report.across.costs_figures import label, milliseconds, times
 
 
 def _stage(ms, mflop=None, mbytes=None):

@@ -11,8 +11,9 @@ import pytest
 from disentrec.errors import DisentrecError
 from disentrec.evaluation.metrics import per_case, per_user
 from disentrec.paths import RESULTS
-from disentrec.report import achievable, cross, optimum, pareto, tables
-from disentrec.report.cross_figures import cost_figure, tenths
+from disentrec.report import tables
+from disentrec.report.across import achievable, cross, optimum, pareto
+from disentrec.report.across.cross_figures import cost_figure, tenths
 from disentrec.study import paper_names
 
 published = pytest.mark.skipif(not (RESULTS / "datasets" / "bazaar-demo.json").exists(), reason="no records published")

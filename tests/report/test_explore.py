@@ -20,7 +20,8 @@ from disentrec.errors import DisentrecError
 from disentrec.evaluation.explanations import explain, strongest
 from disentrec.models.cooccurrence import cooccurrence_counts
 from disentrec.paths import ROOT
-from disentrec.report import explore, sprites
+from disentrec.report.explore import export as explore
+from disentrec.report.explore import sprites
 from disentrec.study.runner import catalogue
 
 

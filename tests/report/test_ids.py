@@ -12,8 +12,9 @@ import pytest
 from disentrec.data.schema import read_dataset
 from disentrec.encode.pseudo import missing_rows
 from disentrec.paths import NOTEBOOKS
-from disentrec.report import figures, id_figures, ids, sweeps, tables
+from disentrec.report import figures, tables
 from disentrec.report.chapter import Chapter
+from disentrec.report.chapters import id_figures, ids, sweeps
 from disentrec.study import Study, load_paper
 from disentrec.study import datasets as study_datasets
 from disentrec.study.analysis import ids as analysis_ids

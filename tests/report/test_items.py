@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from disentrec.report import items, pages
+from disentrec.report import pages
 from disentrec.report.chapter import Chapter
+from disentrec.report.chapters import items
 from disentrec.report.compare import LEAST_CASES, compare_rows
 from disentrec.report.scorecard import gather
 from disentrec.study import Study, load_paper

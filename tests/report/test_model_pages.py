@@ -11,13 +11,13 @@ import yaml
 from disentrec import models
 from disentrec.errors import DisentrecError
 from disentrec.paths import BOOK, RESULTS, ROOT
-from disentrec.report import model_pages
-from disentrec.report.advice import ADVICE
-from disentrec.report.model_pages import doc_of, engineers_block, page_head, train_command, write_model_pages
-from disentrec.report.model_settings import settings_of, written
-from disentrec.report.model_tables import ordinal, seconds
-from disentrec.report.models import SHEETS, WALKS, page_of
-from disentrec.report.standings import standings
+from disentrec.report.models import pages as model_pages
+from disentrec.report.models.advice import ADVICE
+from disentrec.report.models.overview import SHEETS, WALKS, page_of
+from disentrec.report.models.pages import doc_of, engineers_block, page_head, train_command, write_model_pages
+from disentrec.report.models.settings import settings_of, written
+from disentrec.report.models.standings import standings
+from disentrec.report.models.tables import ordinal, seconds
 from disentrec.study import datasets
 from disentrec.study.papers import load_paper
 from tests.models.user_worlds import user_catalogue
@@ -157,7 +157,7 @@ def test_an_empty_store_has_no_standings(tmp_path):
 def test_a_new_model_needs_no_advice(monkeypatch):
     """One file is enough for a page; what only its author knows is said to be missing."""
     monkeypatch.setattr(model_pages, "ADVICE", {})
-    monkeypatch.setattr("disentrec.report.model_tables.ADVICE", {})
+    monkeypatch.setattr("disentrec.report.models.tables.ADVICE", {})
     text = page_head("narm") + engineers_block("narm", [])
     assert "No advice is written for `narm` yet" in text and "{cite:p}" not in text
     assert table(text, "inputs")[0][0] == "sessions"

@@ -9,8 +9,8 @@ import pytest
 
 from disentrec import models
 from disentrec.paths import BOOK, RESULTS
-from disentrec.report.advice import ADVICE
-from disentrec.report.models import WALKS, models_tables, page_of, published_rows
+from disentrec.report.models.advice import ADVICE
+from disentrec.report.models.overview import WALKS, models_tables, page_of, published_rows
 
 LINE = re.compile(r"^\| \[`([\w-]+)`\]\(([\w/-]+\.md)\) \| (.*) \|$", re.MULTILINE)
 

@@ -12,10 +12,10 @@ import pytest
 from disentrec.evaluation.metrics import per_user
 from disentrec.evaluation.significance import PairedTest
 from disentrec.report import prices as module
+from disentrec.report.across.price_list import PriceList, price_figure
+from disentrec.report.across.waterfall import DOWN, NONE, UP, colour, waterfall_figure, waterfalls
 from disentrec.report.chapter import Chapter
-from disentrec.report.price_list import PriceList, price_figure
 from disentrec.report.prices import Price, Step, order, prices, steps, unpriced
-from disentrec.report.waterfall import DOWN, NONE, UP, colour, waterfall_figure, waterfalls
 from disentrec.study import Study, load_paper, paper_names
 from disentrec.study.papers import Deviation
 from disentrec.study.store import Store

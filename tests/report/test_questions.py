@@ -9,8 +9,11 @@ import pytest
 
 from disentrec.data.protocol import Protocol
 from disentrec.evaluation.reasons import VARIANTS
-from disentrec.report import figures, questions, questions_cross, reasons
+from disentrec.report import figures
 from disentrec.report.chapter import Chapter
+from disentrec.report.questions import kinds as questions_cross
+from disentrec.report.questions import reasons
+from disentrec.report.questions import sizes as questions
 from disentrec.study import RunSpec, Study, load_paper
 from disentrec.study.papers import sources
 

@@ -11,8 +11,8 @@ import pytest
 from disentrec import models
 from disentrec.errors import DisentrecError
 from disentrec.paths import PAPERS, RESULTS
-from disentrec.report.calibration import published_table
 from disentrec.report.chapter import Chapter
+from disentrec.report.chapters.calibration import published_table
 from disentrec.report.reported import ACCURACY, Beside, group_of, ranking_metrics, relative_gain
 from disentrec.report.tables import percent
 from disentrec.study import Study, load_paper, paper_names

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from disentrec.report import calibration, figures, tables, users
+from disentrec.report import figures, tables
 from disentrec.report.chapter import Chapter
-from disentrec.report.chunk_figures import two_digits
+from disentrec.report.chapters import calibration, users
+from disentrec.report.chapters.chunk_figures import two_digits
 from disentrec.report.scorecard import gather
 from disentrec.study import Study, load_paper
 from disentrec.study.cases import known_cases

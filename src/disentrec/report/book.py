@@ -24,8 +24,8 @@ from disentrec.data.drafts import sweep, write_atomically, writing
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.paths import PACKAGE, ROOT
 from disentrec.reading import read_yaml
-from disentrec.report.explore import write_explore
-from disentrec.report.model_pages import write_model_pages
+from disentrec.report.explore.export import write_explore
+from disentrec.report.models.pages import write_model_pages
 from disentrec.report.pages import write_pages, write_rerun
 from disentrec.report.parameters import check_parameters, declared_parameters, rerun_command
 from disentrec.report.scorecard import write_scorecard

@@ -19,7 +19,7 @@ from disentrec.data.drafts import write_atomically
 from disentrec.evaluation.metrics import per_case
 from disentrec.report.figures import BLUE, GREEN, INK, MUTED, ORANGE, RED, STYLE, figure, myst_figure
 from disentrec.report.limits import limits_table
-from disentrec.report.models import models_tables
+from disentrec.report.models.overview import models_tables
 from disentrec.report.scorecard import VERDICTS, scorecard, scorecard_table
 from disentrec.report.tables import dataset_title, known_optimum, metric_title, myst_table, signed
 from disentrec.study import RowResult, Study, load_paper, paper_names

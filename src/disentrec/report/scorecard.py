@@ -15,7 +15,7 @@ from disentrec.data.drafts import write_atomically
 from disentrec.paths import RESULTS
 from disentrec.report.compare import Comparison, compare_rows, score_matrix
 from disentrec.report.tables import dataset_title, metric_title, myst_table, row_comparisons, table_pairs
-from disentrec.report.truth import informedness_interval
+from disentrec.report.truth.flags import informedness_interval
 from disentrec.study import Study, load_paper, paper_names
 from disentrec.study.cases import known_cases, known_dataset
 from disentrec.study.features import known_features

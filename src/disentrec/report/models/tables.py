@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Sequence
 
 from disentrec import models
-from disentrec.report.advice import ADVICE, UNKNOWN
-from disentrec.report.model_settings import paper_of, settings_of, tuning_grid, written
-from disentrec.report.models import DATASET, page_of
-from disentrec.report.standings import Standing
+from disentrec.report.models.advice import ADVICE, UNKNOWN
+from disentrec.report.models.overview import DATASET, page_of
+from disentrec.report.models.settings import paper_of, settings_of, tuning_grid, written
+from disentrec.report.models.standings import Standing
 from disentrec.report.tables import dataset_title, metric_title, myst_table, percent
 
 #: What stands under an input in a dataset folder, and what happens where there is none.

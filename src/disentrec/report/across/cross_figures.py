@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from disentrec.report.cross import FAMILIES
+from disentrec.report.across.cross import FAMILIES
 from disentrec.report.figures import INK, MUTED, RED, STYLE, figure
 
 #: (label, family, value, low, high), fractions.

@@ -10,10 +10,11 @@ import numpy as np
 from IPython.display import Markdown
 
 from disentrec.evaluation.significance import paired_bootstrap
-from disentrec.report import cross, figures, tables
+from disentrec.report import figures, tables
+from disentrec.report.across import cross
 from disentrec.report.chapter import Chapter, mean_sd
 from disentrec.report.compare import LEAST_CASES, score_matrix
-from disentrec.report.questions import NOTHING_YET
+from disentrec.report.questions.sizes import NOTHING_YET
 from disentrec.study import Study
 from disentrec.study.cases import known_cases
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from IPython.display import Markdown
 
-from disentrec.report import chunk_figures, figures, tables
+from disentrec.report import figures, tables
 from disentrec.report.chapter import Chapter, analysed, analysis_tables, mean_sd
-from disentrec.report.chunk_figures import two_digits
+from disentrec.report.chapters import chunk_figures
+from disentrec.report.chapters.chunk_figures import two_digits
 from disentrec.study import RunRecord, Study
 
 MEASURES = {

@@ -12,8 +12,9 @@ from scipy.stats import spearmanr
 
 from disentrec.evaluation.disentanglement import linear_cka
 from disentrec.evaluation.identification import auc_difference, reliability
-from disentrec.report import figures, tables, truth_figures
+from disentrec.report import figures, tables
 from disentrec.report.chapter import Chapter, analysed, mean_sd
+from disentrec.report.truth import figures as truth_figures
 from disentrec.study import RunRecord
 from disentrec.study.analysis.parts import QUESTIONS
 from disentrec.study.papers import Row

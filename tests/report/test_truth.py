@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from disentrec.report import disentangled, doses, figures
+from disentrec.report import figures
 from disentrec.report.chapter import Chapter
+from disentrec.report.truth import doses
+from disentrec.report.truth import parts as disentangled
 from disentrec.study import Study
 from disentrec.study.papers import sources
 

@@ -8,8 +8,9 @@ import numpy as np
 from IPython.display import Markdown
 
 from disentrec.evaluation.metrics import per_case
-from disentrec.report import figures, id_figures, tables
+from disentrec.report import figures, tables
 from disentrec.report.chapter import Chapter, mean_sd
+from disentrec.report.chapters import id_figures
 from disentrec.study import RowResult, Study
 from disentrec.study.cases import known_cases
 

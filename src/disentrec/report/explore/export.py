@@ -30,7 +30,7 @@ from disentrec.evaluation.explanations import STOP_WORDS, ItemFacts, explain_all
 from disentrec.models.cooccurrence import cooccurrence_counts
 from disentrec.models.dimo import DIMO
 from disentrec.paths import PACKAGE, ROOT
-from disentrec.report import sprites
+from disentrec.report.explore import sprites
 from disentrec.study import Study
 from disentrec.study.datasets import dataset_folder
 from disentrec.study.runner import catalogue
@@ -44,8 +44,8 @@ PER_CAUSE, LENGTHS = 15, (2, 6)
 TARGET = Path("book") / "_static" / "explore" / "data.js"
 #: Code whose change means other data; the rest of the package does not touch this page.
 SOURCES = (
-    "report/explore.py", "report/sprites.py", "models/dimo.py", "models/layers.py", "models/cooccurrence.py",
-    "evaluation/explanations.py", "data/bazaar/pictures.py",
+    "report/explore/export.py", "report/explore/sprites.py", "models/dimo.py", "models/layers.py",
+    "models/cooccurrence.py", "evaluation/explanations.py", "data/bazaar/pictures.py",
 )  # fmt: skip
 LARGEST = np.iinfo(np.int16).max
 #: Hits are counted at weights that are whole fiftieths and add up to 1.

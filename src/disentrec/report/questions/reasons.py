@@ -10,7 +10,7 @@ from IPython.display import Markdown
 from disentrec.evaluation.reasons import VARIANTS
 from disentrec.report import figures, tables
 from disentrec.report.chapter import Chapter, analysed, mean_sd
-from disentrec.report.questions import NOTHING_YET
+from disentrec.report.questions.sizes import NOTHING_YET
 from disentrec.study import RunRecord
 from disentrec.study.papers import Row
 

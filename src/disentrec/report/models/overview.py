@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from disentrec import models
-from disentrec.report.advice import ADVICE, UNKNOWN
+from disentrec.report.models.advice import ADVICE, UNKNOWN
 from disentrec.report.tables import metric_title, myst_table, percent
 from disentrec.study import RowResult, Study, load_paper, paper_names
 from disentrec.study.study import selection_metric

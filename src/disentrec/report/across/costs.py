@@ -10,7 +10,7 @@ from IPython.display import Markdown
 
 from disentrec.paths import ROOT
 from disentrec.report import figures, tables
-from disentrec.report.costs_figures import (
+from disentrec.report.across.costs_figures import (
     STEP,
     ceiling_figure,
     label,
@@ -20,7 +20,7 @@ from disentrec.report.costs_figures import (
     step_figure,
     times,
 )
-from disentrec.report.cross import labels
+from disentrec.report.across.cross import labels
 
 #: Stages whose work is counted.
 WORK = {"loss": "loss", "backward": "gradients", "forward": "scores", "evaluation": "ranking"}

@@ -9,7 +9,7 @@ from IPython.display import Markdown
 
 from disentrec.report import figures, tables
 from disentrec.report.chapter import Chapter, analysed, mean_sd
-from disentrec.report.disentangled import together
+from disentrec.report.truth.parts import together
 
 #: Data sets of the artefact `dose` by the share of choices by ID among those by ID or modality, percent.
 SHARES = {

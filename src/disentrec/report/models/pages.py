@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 from disentrec import models
 from disentrec.data.drafts import sweep, write_atomically
 from disentrec.paths import ROOT
-from disentrec.report import model_tables
-from disentrec.report.advice import ADVICE, UNKNOWN
-from disentrec.report.model_settings import written
-from disentrec.report.model_tables import foremost, label_of, largest, model_link, ordinal, seconds
-from disentrec.report.models import DATASET, SHEETS, WALKS, page_of
-from disentrec.report.standings import Standing, standings
+from disentrec.report.models import tables as model_tables
+from disentrec.report.models.advice import ADVICE, UNKNOWN
+from disentrec.report.models.overview import DATASET, SHEETS, WALKS, page_of
+from disentrec.report.models.settings import written
+from disentrec.report.models.standings import Standing, standings
+from disentrec.report.models.tables import foremost, label_of, largest, model_link, ordinal, seconds
 from disentrec.report.tables import dataset_title, metric_title, percent
 from disentrec.study.study import selection_metric
 
@@ -137,7 +137,7 @@ def _glance(name: str, own: Sequence[Standing]) -> str:
 def _advice(name: str, own: Sequence[Standing]) -> str:
     advice = ADVICE.get(name, UNKNOWN)
     if not advice.take:
-        return f"No advice is written for `{name}` yet: it is a line of `src/disentrec/report/advice.py`."
+        return f"No advice is written for `{name}` yet: it is a line of `src/disentrec/report/models/advice.py`."
     sides = ((WHEN, advice.take), (UNLESS, advice.leave))
     cards = "\n".join(f":::{{grid-item-card}} {title}\n:shadow: none\n{text}\n:::" for title, text in sides)
     grid = f"::::{{grid}} 1 1 2 2\n:gutter: 3\n:class-container: advice\n\n{cards}\n::::"

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from IPython.display import Markdown
 
-from disentrec.report import figures, id_figures, tables
+from disentrec.report import figures, tables
 from disentrec.report.chapter import Chapter, analysed, mean_sd
+from disentrec.report.chapters import id_figures
 from disentrec.study import RowResult, RunRecord
 
 #: What an ID is set against: name in the records -> as printed.

@@ -10,9 +10,10 @@ from IPython.display import Markdown
 
 from disentrec.evaluation.significance import paired_bootstrap
 from disentrec.paths import RESULTS
-from disentrec.report import cross, figures, tables
-from disentrec.report.cross import METRICS, Bench, Entry
-from disentrec.report.cross_figures import cost_figure
+from disentrec.report import figures, tables
+from disentrec.report.across import cross
+from disentrec.report.across.cross import METRICS, Bench, Entry
+from disentrec.report.across.cross_figures import cost_figure
 from disentrec.study import RunRecord, paper_names
 
 #: What is paid: cost -> its axis.

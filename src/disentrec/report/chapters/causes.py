@@ -10,7 +10,7 @@ from IPython.display import Markdown
 from disentrec.data.bazaar import CAUSES
 from disentrec.report import figures, tables
 from disentrec.report.chapter import Chapter, analysed, analysis_tables, map_states, mean_sd
-from disentrec.report.truth import agreement, best_possible
+from disentrec.report.truth.flags import agreement, best_possible
 from disentrec.study import RunRecord
 from disentrec.study.cases import known_cases
 

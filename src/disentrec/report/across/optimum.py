@@ -15,11 +15,12 @@ from disentrec.errors import DisentrecError
 from disentrec.evaluation.metrics import per_case, per_user
 from disentrec.evaluation.significance import holm, paired_bootstrap
 from disentrec.paths import RESULTS
-from disentrec.report import cross, figures, tables
-from disentrec.report.achievable import BUCKETS, Share, bucket_names, contributions, losses, share_of, whole
+from disentrec.report import figures, tables
+from disentrec.report.across import cross
+from disentrec.report.across.achievable import BUCKETS, Share, bucket_names, contributions, losses, share_of, whole
+from disentrec.report.across.cross import FLOORS, METRICS, TASK_TITLES, Bench, Entry
+from disentrec.report.across.cross_figures import losses_figure, shares_figure, tenths
 from disentrec.report.chapter import decided
-from disentrec.report.cross import FLOORS, METRICS, TASK_TITLES, Bench, Entry
-from disentrec.report.cross_figures import losses_figure, shares_figure, tenths
 from disentrec.study import paper_names
 from disentrec.study.cases import known_cases
 

@@ -8,9 +8,10 @@ import numpy as np
 from IPython.display import Markdown
 
 from disentrec.models.attributes import ATTRIBUTES
-from disentrec.report import figures, id_figures, tables
+from disentrec.report import figures, tables
 from disentrec.report.chapter import Chapter
-from disentrec.report.disentangled import together
+from disentrec.report.chapters import id_figures
+from disentrec.report.truth.parts import together
 from disentrec.study import RowResult, Study
 from disentrec.study.papers import sources
 

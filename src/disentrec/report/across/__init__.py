@@ -1,0 +1,1 @@
+"""Pages across the papers: prices of deviations, distance to the optimum, costs."""

@@ -1,0 +1,1 @@
+"""A table of all models and a page for each."""

@@ -1,0 +1,1 @@
+"""Pages that hold models against the embedded shop's truth."""
