@@ -210,6 +210,7 @@ def sentences(pages: Sequence[Chapter]) -> Markdown:
                 best = np.mean(_values(records, f"{question}_bayes_auc"))
                 way = (np.mean(values) - 0.5) / (best - 0.5)
                 place = f"{100 * way:.0f} % of the way from chance to" if way >= 0 else "below chance, far from"
+                place = "no better than chance, far from" if f"{np.mean(values):.2f}" == "0.50" else place
                 text = f"- {row.label} tells {TOLD[question]} with an AUC of {np.mean(values):.2f}: {place} Bayes' rule"
                 text += f" ({best:.2f})"
                 if name != page.artefact.reference and _values(of_control, f"{question}_auc"):
