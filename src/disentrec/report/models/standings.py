@@ -49,7 +49,7 @@ class Standing:
 
 
 def standings(store: Path | str) -> list[Standing]:
-    """Returns the main tables that have finished runs; then, for models in none of them, the others they stand in."""
+    """Returns the main tables that have finished runs; then, for models in none, others that a chapter shows."""
     found = _tables(store, True, set())
     return found + _tables(store, False, {model for one in found for model in one.rows})
 
@@ -66,7 +66,9 @@ def _tables(store: Path | str, main: bool, known: set[str]) -> list[Standing]:
                     continue
                 for dataset in study.datasets(artefact):
                     standing = _standing(study, artefact.id, dataset)
-                    if standing is not None and not standing.rows.keys() <= known:
+                    if standing is None or standing.rows.keys() <= known:
+                        continue
+                    if main or standing.link.startswith("["):
                         found.append(standing)
     return found
 
