@@ -20,11 +20,8 @@ from disentrec.training import Training
 
 
 @pytest.fixture
-def spec(shop):
-    return RunSpec(
-        model="sr-gnn", dataset=shop.name, fingerprint=shop.fingerprint, settings={"dim": 8},
-        training=Training(epochs=2, batch_size=64),
-    )  # fmt: skip
+def spec(spec):
+    return replace(spec, model="sr-gnn", settings={"dim": 8})
 
 
 def test_hash_depends_on_what_decides_the_numbers_and_on_nothing_else(spec):

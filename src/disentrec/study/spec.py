@@ -54,9 +54,9 @@ class RunSpec:
             "version": getattr(models.get(self.model), "version", 1),
             "dataset": self.dataset,
             "fingerprint": self.fingerprint,
-            "settings": _changed(self.config()),
-            "protocol": _changed(self.protocol),
-            "training": _changed(self.training),
+            "settings": changed(self.config()),
+            "protocol": changed(self.protocol),
+            "training": changed(self.training),
             "seed": self.seed,
             "budget": self.budget,
         }
@@ -118,8 +118,8 @@ def _known(kind: type, values: Mapping[str, Any], word: str) -> dict[str, Any]:
     return dict(values)
 
 
-def _changed(settings: Any) -> dict[str, Any]:
-    """Returns the fields of a settings dataclass that differ from their defaults."""
+def changed(settings: Any) -> dict[str, Any]:
+    """Returns the fields of a settings dataclass that differ from their defaults, as JSON keeps them."""
     defaults = type(settings)()
     values = ((field.name, getattr(settings, field.name)) for field in fields(settings))
     return _plain({name: value for name, value in values if value != getattr(defaults, name)})

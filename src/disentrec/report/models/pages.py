@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from disentrec.report.models.settings import written
 from disentrec.report.models.standings import Standing, standings
 from disentrec.report.models.tables import foremost, label_of, largest, model_link, ordinal, seconds
 from disentrec.report.tables import dataset_title, metric_title, percent
+from disentrec.study.spec import changed
 from disentrec.study.study import selection_metric
 
 WHEN, UNLESS = "Take it", "Leave it"
@@ -176,18 +176,13 @@ def _commands(name: str, own: Sequence[Standing]) -> str:
 
 def train_command(spec: Any) -> str:
     """Returns the command that trains a spec's model with its settings; lines of it end in a backslash."""
-    changed = {"--set": _changed(spec.config()), "--training": _changed(spec.training)}
+    options = {"--set": changed(spec.config()), "--training": changed(spec.training)}
     lines = [f"disentrec train {spec.model} {spec.dataset}"]
-    for option, values in changed.items():
+    for option, values in options.items():
         if values:
             words = [f"{option} {shlex.quote(f'{key}={written(value)}')}" for key, value in values.items()]
             lines += [f"  {' '.join(words[at : at + 3])}" for at in range(0, len(words), 3)]
     return " \\\n".join(lines)
-
-
-def _changed(settings: Any) -> dict[str, Any]:
-    default = type(settings)()
-    return {key: value for key, value in asdict(settings).items() if value != getattr(default, key)}
 
 
 def _files(name: str) -> str:

@@ -62,18 +62,17 @@ def _tables(store: Path | str, main: bool, known: set[str]) -> list[Standing]:
             study = Study(name, budget, store)
             for artefact in paper.artefacts.values():
                 models = {paper.program(row.model) for row in artefact.rows if row.id != "released"}
-                if (artefact.id == "main") != main or models <= known:
+                chapter = _chapter(study, artefact.id)
+                if (artefact.id == "main") != main or models <= known or not (main or chapter):
                     continue
                 for dataset in study.datasets(artefact):
-                    standing = _standing(study, artefact.id, dataset)
-                    if standing is None or standing.rows.keys() <= known:
-                        continue
-                    if main or standing.link.startswith("["):
+                    standing = _standing(study, artefact.id, dataset, chapter)
+                    if standing is not None and not standing.rows.keys() <= known:
                         found.append(standing)
     return found
 
 
-def _standing(study: Study, artefact: str, dataset: str) -> Standing | None:
+def _standing(study: Study, artefact: str, dataset: str, chapter: str | None) -> Standing | None:
     rows: dict[str, Place] = {}
     for result in study.result(artefact, dataset):
         place = _place(result)
@@ -83,8 +82,9 @@ def _standing(study: Study, artefact: str, dataset: str) -> Standing | None:
         return None
     info = known_dataset(study.store, dataset) or {}
     of_users = info.get("user_statistics" if study.paper.of_users else "statistics", {})
+    title = f"{study.paper.label(study.paper.id)}: {study.paper.artefact(artefact).title.lower()}"
     return Standing(
-        link=_link(study, artefact),
+        link=f"[{title}](/book/chapters/{chapter}.ipynb)" if chapter else title,
         dataset=dataset,
         items=int(of_users.get("items", 0)),
         metric=selection_metric(next(iter(rows))),
@@ -116,15 +116,14 @@ def _machine(environment: dict[str, Any]) -> str:
     return f"{threads} thread{'s' * (threads != 1)} of {environment['cpu']}"
 
 
-def _link(study: Study, artefact: str) -> str:
-    """Returns the title of an artefact, with its paper, linked to the chapter that shows it."""
-    title = f"{study.paper.label(study.paper.id)}: {study.paper.artefact(artefact).title.lower()}"
+def _chapter(study: Study, artefact: str) -> str | None:
+    """Returns the name of the chapter that shows an artefact, or None."""
     for chapters in (read_yaml(ROOT / "book" / "chapters.yml") or {}).values():
         for name, given in chapters.items():
             given = given or {}
             if given.get("paper") == study.paper.id and given.get("artefact", _default(name, study)) == artefact:
-                return f"[{title}](/book/chapters/{name}.ipynb)"
-    return title
+                return name
+    return None
 
 
 def _default(chapter: str, study: Study) -> str:
