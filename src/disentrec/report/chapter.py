@@ -12,7 +12,7 @@ from IPython.display import Markdown
 from disentrec.paths import RESULTS, ROOT
 from disentrec.report import figures, tables
 from disentrec.report.scorecard import format_effect, scorecard
-from disentrec.study import Study
+from disentrec.study import RunRecord, Study
 from disentrec.study.cases import known_cases, known_dataset
 
 VERDICT_CLASS = {"reproduced": "tip", "partly": "note", "not reproduced": "warning"}
@@ -253,14 +253,20 @@ def _support(item: Mapping) -> str:
     return "does not support it" + ", as it is not clear after Holm's correction" * uncorrected
 
 
-def map_states(record) -> tuple[list[np.ndarray], list[str]]:
-    """Returns the maps of an analysed record before and after training, and a title for each with its measures."""
-    points, titles = [], []
-    for state in ("before", "after"):
-        measures = record.content["extra"][state]
-        points.append(record.arrays[f"{state}_map"])
-        titles.append(f"{state} training: CKA {measures['cka']:.2f}, trust {measures['map_trustworthiness']:.2f}")
-    return points, titles
+def state_maps(page: Chapter) -> Iterator[tuple[str, RunRecord, list[np.ndarray], list[str]]]:
+    """Yields per data set the first analysed record of the reference, its maps before and after training, and titles.
+
+    Each title has the measures of its map.
+    """
+    for study, dataset in page.published():
+        for record in analysed(study, page.artefact.id, page.artefact.reference, dataset)[:1]:
+            points, titles = [], []
+            for state in ("before", "after"):
+                measures = record.content["extra"][state]
+                points.append(record.arrays[f"{state}_map"])
+                cka, trust = measures["cka"], measures["map_trustworthiness"]
+                titles.append(f"{state} training: CKA {cka:.2f}, trust {trust:.2f}")
+            yield dataset, record, points, titles
 
 
 def analysis_tables(page: Chapter, measures: Mapping[str, str], what: str) -> Markdown:

@@ -9,7 +9,7 @@ from IPython.display import Markdown
 
 from disentrec.data.bazaar import CAUSES
 from disentrec.report import figures, tables
-from disentrec.report.chapter import Chapter, analysed, analysis_tables, map_states, mean_sd
+from disentrec.report.chapter import Chapter, analysed, analysis_tables, mean_sd, state_maps
 from disentrec.report.truth.flags import agreement, best_possible
 from disentrec.study import RunRecord
 from disentrec.study.cases import known_cases
@@ -45,12 +45,7 @@ def measures_table(page: Chapter) -> Markdown:
 def maps(page: Chapter) -> Markdown:
     """Returns one t-SNE figure per data set, before and after training, with the measure in each title."""
     parts = []
-    for study, dataset in page.published():
-        records = analysed(study, page.artefact.id, page.artefact.reference, dataset)
-        if not records:
-            continue
-        record = records[0]
-        points, titles = map_states(record)
+    for dataset, record, points, titles in state_maps(page):
         caption = (
             f"t-SNE of the ID and modality causes of {points[0].shape[1]} test sessions of"
             f" {tables.dataset_title(dataset)}, seed {record.spec.seed}. CKA says how similar the two sets are in the"

@@ -6,7 +6,7 @@ import numpy as np
 from IPython.display import Markdown
 
 from disentrec.report import figures, tables
-from disentrec.report.chapter import Chapter, analysed, analysis_tables, map_states, mean_sd
+from disentrec.report.chapter import Chapter, analysis_tables, mean_sd, state_maps
 from disentrec.report.compare import LEAST_CASES, score_matrix
 from disentrec.study import Study
 from disentrec.study.cases import known_cases
@@ -100,12 +100,7 @@ def semantics_table(page: Chapter) -> Markdown:
 def maps(page: Chapter) -> Markdown:
     """Returns one t-SNE figure per data set: items by modality, before and after training."""
     parts = []
-    for study, dataset in page.published():
-        records = analysed(study, page.artefact.id, page.artefact.reference, dataset)
-        if not records:
-            continue
-        record = records[0]
-        points, titles = map_states(record)
+    for dataset, _, points, titles in state_maps(page):
         labels = ("text", "pseudo-text", "image", "pseudo-image")[: len(points[0])]
         title = tables.dataset_title(dataset)
         caption = (

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from disentrec import models
 from disentrec.data.drafts import sweep, write_atomically
 from disentrec.paths import ROOT
+from disentrec.report.across.cross import labels
 from disentrec.report.models import tables as model_tables
 from disentrec.report.models.advice import ADVICE, UNKNOWN
 from disentrec.report.models.overview import DATASET, SHEETS, WALKS, page_of
@@ -154,8 +155,7 @@ def _ahead(name: str, standing: Standing) -> str:
     better.sort(key=lambda other: -standing.rows[other].mean)
     named = better if len(better) <= 3 else better[:2]
     names = [model_link(other) for other in named] + ([f"{len(better) - 2} more"] if len(better) > 3 else [])
-    joined = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
-    return f"On {title} {joined} {'are' if len(better) > 1 else 'is'} both quicker and more accurate."
+    return f"On {title} {labels(names)} {'are' if len(better) > 1 else 'is'} both quicker and more accurate."
 
 
 def _commands(name: str, own: Sequence[Standing]) -> str:
