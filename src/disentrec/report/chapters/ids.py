@@ -118,7 +118,7 @@ def heats(page: Chapter) -> Markdown:
         caption = (
             f"Which of {len(codes)} items of {title} are alike by their IDs, and, below, by what else is known of them."
             " The items are the same in every panel, as many of every popularity, by category and then by the number of"
-            " their buyers. Dark squares on the diagonal: categories whose items are alike. One seed."
+            " their buyers. Squares along the diagonal: categories whose items are alike. One seed."
         )
         present = [names[code] for code in np.unique(codes)]
         alt = (

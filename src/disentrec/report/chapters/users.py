@@ -69,7 +69,7 @@ def maps(page: Chapter) -> Markdown:
         caption = (
             f"t-SNE of the fused chunks of {values.shape[1]} sampled items of {title}, one seed. Left: by chunk. Right:"
             " by the value of the chunk's own attribute, its commonest values in colour; free chunks and other values"
-            f" are pale. Trustworthiness {trust[0]:.2f} untrained, {trust[1]:.2f} trained."
+            f" are faint. Trustworthiness {trust[0]:.2f} untrained, {trust[1]:.2f} trained."
         )
         alt = f"Four scatter plots of chunks of {title}: untrained and trained, each by chunk and by attribute value."
         drawing = chunk_figures.chunk_map_figure(panels, values, chunks, chunks[: len(values)])

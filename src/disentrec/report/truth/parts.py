@@ -141,7 +141,7 @@ def factors_figure(pages: Sequence[Chapter], question: str = "id", kind: str = "
     caption = (
         f"What a {kind} probe reads off the item rows of every part on Bazaar: 0 is no better than naming the commonest"
         " value, 1 is always right. On Bazaar, what goes together is independent of looks, so a part that holds only"
-        " the ID stays pale."
+        " the ID stays faint."
     )
     alt = "Heat map of probes. " + "; ".join(
         f"{name}: " + ", ".join(f"{factor} {value:.2f}" for factor, value in zip(FACTORS, cells, strict=True))
