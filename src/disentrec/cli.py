@@ -132,7 +132,7 @@ def _encode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-input-transform", dest="input_transform", action="store_false", default=None, help="M11")
     parser.add_argument("--level", type=int, metavar="N", help="of the categories that own-labels learns")
     parser.add_argument("--batch-size", type=int, metavar="N")
-    parser.add_argument("--device", help="cpu or cuda; cuda where there is one if not given")
+    parser.add_argument("--device", help="cpu, cuda or cuda:NUMBER; cuda where there is one if not given")
     parser.add_argument("--recipe", metavar="NAME", help="a pseudo-modality instead: words-of-images, predicted, ...")
     parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="an option of the recipe")
     parser.set_defaults(run=_run_encode)

@@ -15,12 +15,11 @@ from disentrec.cli import main
 from disentrec.data.bazaar import BazaarParameters, write_bazaar
 from disentrec.data.schema import Dataset, read_dataset
 from disentrec.encode import own_labels, transformer
-from disentrec.encode.features import IMAGE, LIBRARIES, TEXT, choose_device, encode, item_texts
+from disentrec.encode.features import IMAGE, LIBRARIES, TEXT, encode, item_texts
 from disentrec.encode.image import pca
 from disentrec.encode.scaling import GRID, unit_mean_norm
 from disentrec.encode.store import feature_records, read_feature
 from disentrec.encode.transformer import TextSettings, encode_texts, load_transformer
-from disentrec.errors import DisentrecError
 from tests.encode.tiny import write_transformer
 
 
@@ -158,14 +157,3 @@ def test_what_cannot_be_done_is_said(dataset, capsys, arguments, message):
     assert main(["encode", str(dataset.folder), *arguments]) == 2
     assert re.search(message, capsys.readouterr().err)
     assert not files(dataset)
-
-
-def test_devices(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device(None) == choose_device("cpu") == "cpu"
-    with pytest.raises(DisentrecError, match="no CUDA device.*--device cpu"):
-        choose_device("cuda")
-    with pytest.raises(DisentrecError, match="unknown device 'tpu'.*cpu, cuda"):
-        choose_device("tpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_device(None) == choose_device("cuda") == "cuda"

@@ -21,6 +21,13 @@ KEYS = {"name": str, "licence": str, "provenance": str, "counts": dict, "fingerp
 OPTIONAL = {"features": dict, "extra": dict, "notes": str}
 #: The only files that may be listed: a dataset.json cannot point the reader at anything else.
 FILE = re.compile(r"(items|sessions|interactions|images)\.parquet|features/[A-Za-z0-9_-]+\.npy")
+#: Columns of numbers, NaN where unknown: what one is at least, what is said of others, and how to mend them.
+NUMBERS = {
+    "price": (0, "a negative or infinite price", "Drop refunds; write NaN where a price is unknown"),
+    "sales_rank": (
+        1, "a sales rank below 1 or infinite", "Count ranks from 1, the item sold most; write NaN where one is unknown",
+    ),
+}  # fmt: skip
 #: Names of data sets become folders of the store and words of the book: letters, digits and a few signs.
 NAME = re.compile(r"\w[\w .,+()-]{0,99}")
 REWRITE = "Write the folder with disentrec.data.schema.write_dataset"
@@ -77,16 +84,8 @@ def shortened(text: str) -> str:
 def check_items(table: pa.Table, where: object) -> None:
     """Raises unless items are 0..n-1 in order, prices are at least 0 and sales ranks at least 1 (NaN where unknown)."""
     _check_dense(table["item"].to_numpy(), "item", where)
-    _check_price(table, where)
-    if "sales_rank" in table.column_names:
-        rank = table["sales_rank"].to_numpy()
-        wrong = (rank < 1) | np.isinf(rank)
-        if wrong.any():
-            raise DisentrecError(
-                f"{_count(wrong, 'row')} of a sales rank below 1 or infinite",
-                where=f"{where}, column sales_rank",
-                how="Count ranks from 1, the item sold most; write NaN where one is unknown",
-            )
+    for name in NUMBERS:
+        _check_number(table, name, where)
 
 
 def check_sessions(table: pa.Table, n_items: int, extra: Mapping[str, Any], where: object) -> None:
@@ -134,7 +133,7 @@ def check_interactions(table: pa.Table, n_items: int, where: object) -> None:
             how="Number users from 0 and leave anonymous interactions out",
         )
     _check_known(item, n_items, where, "item")
-    _check_price(table, where)
+    _check_number(table, "price", where)
     if split is not None:
         _check_splits(split, where)
         _check_disjoint(user.astype(np.int64) * n_items + item, split, "pair of user and item", where)
@@ -214,16 +213,13 @@ def _check_known(items: np.ndarray, n_items: int, where: object, column: str, ro
         )
 
 
-def _check_price(table: pa.Table, where: object) -> None:
-    if "price" in table.column_names:
-        price = table["price"].to_numpy()
-        wrong = (price < 0) | np.isinf(price)
+def _check_number(table: pa.Table, name: str, where: object) -> None:
+    if name in table.column_names:
+        least, said, how = NUMBERS[name]
+        numbers = table[name].to_numpy()
+        wrong = (numbers < least) | np.isinf(numbers)
         if wrong.any():
-            raise DisentrecError(
-                f"{_count(wrong, 'row')} of a negative or infinite price",
-                where=f"{where}, column price",
-                how="Drop refunds; write NaN where a price is unknown",
-            )
+            raise DisentrecError(f"{_count(wrong, 'row')} of {said}", where=f"{where}, column {name}", how=how)
 
 
 def _splits(table: pa.Table) -> np.ndarray | None:

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from disentrec.data.schema import Dataset
+from disentrec.devices import choose_device
 from disentrec.encode.image import colour_hog, pca
 from disentrec.encode.scaling import unit_mean_norm
 from disentrec.encode.store import check_feature_name, write_feature
@@ -84,17 +85,6 @@ def item_texts(dataset: Dataset, columns: Sequence[str] | None = None) -> tuple[
         raise DisentrecError("no text to encode", where=where, how="Name columns with --columns")
     parts = [dataset.items[name].fillna("") for name in names]
     return [" ".join(part).strip() for part in zip(*parts, strict=True)], names
-
-
-def choose_device(device: str | None) -> str:
-    """Returns `device`, or cuda where there is one, if none is given; raises where cuda is asked for and absent."""
-    import torch
-
-    if device not in (None, "cpu", "cuda"):
-        raise unknown_name("device", device, ["cpu", "cuda"])
-    if device == "cuda" and not torch.cuda.is_available():
-        raise DisentrecError("no CUDA device is here", how="Use --device cpu")
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _tfidf(dataset: Dataset, work: Path, *, dim: int = 100, columns: Sequence[str] | None = None) -> Encoded:

@@ -12,8 +12,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from disentrec.devices import check_device
 from disentrec.errors import DisentrecError
-from disentrec.study.runner import CHECKPOINT_SECONDS, check_device, run
+from disentrec.study.runner import CHECKPOINT_SECONDS, run
 from disentrec.study.spec import RunSpec
 from disentrec.study.store import RunRecord, Store
 from disentrec.workers import end_with_parent

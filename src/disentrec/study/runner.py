@@ -25,6 +25,7 @@ from disentrec.data.interactions import TopNSplit
 from disentrec.data.protocol import Protocol
 from disentrec.data.schema import Dataset, read_dataset
 from disentrec.data.sessions import SessionSplit
+from disentrec.devices import check_device
 from disentrec.encode.store import read_feature
 from disentrec.errors import DisentrecError
 from disentrec.models import Catalogue, UserCatalogue
@@ -64,21 +65,6 @@ def run(
         record = store.get(spec) or _run(spec, folder, store, threads, device, kept)
         kept.remove()
         return record
-
-
-def check_device(device: str) -> None:
-    """Raises DisentrecError if this machine cannot compute on `device`."""
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise DisentrecError(f"there is no device {device!r}", how="Use cpu, cuda or cuda:NUMBER") from error
-    if kind not in ("cpu", "cuda"):
-        raise DisentrecError(f"runs are not made on {kind!r}", how="Use cpu, cuda or cuda:NUMBER")
-    if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
-        raise DisentrecError(
-            f"PyTorch finds no GPU {device!r}, only {torch.cuda.device_count()} of them",
-            how="Look at `disentrec doctor`, or use --device cpu",
-        )
 
 
 def _run(spec: RunSpec, folder: Path, store: Store, threads: int, device: str, checkpoint: Checkpoint) -> RunRecord:
