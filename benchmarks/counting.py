@@ -34,6 +34,11 @@ class Count:
         """The bytes of all."""
         return sum(size for _, size in self.operators)
 
+    @property
+    def launches(self) -> int:
+        """How many operators read or write anything: on a GPU each is a kernel, or several."""
+        return sum(size > 0 for _, size in self.operators)
+
     def floor(self, product: float, copy: float) -> float:
         """Returns the seconds of all at ceilings in operations and bytes a second.
 

@@ -161,7 +161,8 @@ def _stage(seconds: float, work: Count | None = None) -> dict:
     found = {"ms": round(1000 * seconds, 3)}
     if work is None:
         return found
-    return found | {"mflop": round(work.flop / 1e6, 3), "mbytes": round(work.bytes / 1e6, 3), "work": work}
+    counts = {"operators": work.launches, "mflop": round(work.flop / 1e6, 3), "mbytes": round(work.bytes / 1e6, 3)}
+    return found | counts | {"work": work}
 
 
 if __name__ == "__main__":

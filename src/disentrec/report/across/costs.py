@@ -44,7 +44,7 @@ class Measurements:
     """The page: every method returns the output of one cell, computed from the JSON records of benchmarks/."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder) if Path(folder).is_absolute() else ROOT / folder
+        self.folder = ROOT / folder
         self.stages, self.large = self._read("stages"), self._read("large")
 
     def conditions(self) -> Markdown:
