@@ -21,8 +21,9 @@ from disentrec.data.drafts import write_atomically
 from disentrec.errors import DisentrecError
 from disentrec.paths import RESULTS, ROOT
 from disentrec.report.scorecard import deviations, scorecard
-from disentrec.study import RunRecord, Store, Study, load_paper, paper_names
+from disentrec.study import RunRecord, Store, Study, planned
 from disentrec.study.cases import known_dataset
+from disentrec.study.papers import Artefact
 
 NAME = "disentrec-results"
 #: The study and the papers whose claims it tests.
@@ -117,11 +118,11 @@ def runs_csv(records: Sequence[RunRecord]) -> str:
 def table_lines(store: Store) -> Iterable[dict[str, Any]]:
     """Yields, per row of every table that has a run, the hashes of the runs behind it."""
     for study, artefact, dataset in _planned(store):
-        for result in study.result(artefact, dataset):
+        for result in study.result(artefact.id, dataset):
             if result.records:
                 planned = len(result.records) + result.missing
                 runs = " ".join(record.path.stem for record in result.records)
-                place = (study.paper.id, artefact, result.row.id, result.row.label, study.budget.name, dataset)
+                place = (study.paper.id, artefact.id, result.row.id, result.row.label, study.budget.name, dataset)
                 yield dict(zip(TABLE, (*place, planned, runs), strict=True))
 
 
@@ -171,8 +172,7 @@ def check_bundle(store: Path | str = RESULTS) -> Check:
 def _unnamed(store: Store, records: Sequence[RunRecord]) -> tuple[str, ...]:
     """Returns the runs that no table of any paper asks for, neither for its rows nor for tuning."""
     named: set[str] = set()
-    for study, name, dataset in _planned(store):
-        artefact = study.paper.artefact(name)
+    for study, artefact, dataset in _planned(store):
         tuned_on = artefact.tuned_on or dataset
         for row in study.rows(artefact, dataset):
             named.update(spec.hash for spec in study.row_specs(artefact, row, dataset))
@@ -181,15 +181,9 @@ def _unnamed(store: Store, records: Sequence[RunRecord]) -> tuple[str, ...]:
     return tuple(sorted({record.path.stem for record in records} - named))
 
 
-def _planned(store: Store) -> Iterable[tuple[Study, str, str]]:
-    """Yields every table of every paper and budget on every data set that the store knows."""
-    for name in paper_names():
-        for budget in load_paper(name).budgets:
-            study = Study(name, budget, store.root)
-            for artefact in study.paper.artefacts.values():
-                for dataset in study.datasets(artefact):
-                    if known_dataset(store, dataset) is not None:
-                        yield study, artefact.id, dataset
+def _planned(store: Store) -> Iterable[tuple[Study, Artefact, str]]:
+    """Yields every table with each data set that the store knows."""
+    return (found for found in planned(store.root) if known_dataset(store, found[-1]) is not None)
 
 
 def _metrics(record: RunRecord) -> dict[str, float]:

@@ -6,7 +6,7 @@ Pages include them (`{include}`), so a number in prose is computed from records 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from disentrec.report.limits import limits_table
 from disentrec.report.models.overview import models_tables
 from disentrec.report.scorecard import VERDICTS, scorecard, scorecard_table
 from disentrec.report.tables import dataset_title, known_optimum, metric_title, myst_table, signed
-from disentrec.study import RowResult, Study, load_paper, paper_names
+from disentrec.study import RowResult, load_paper, paper_names, planned
 from disentrec.study.cases import known_cases
 from disentrec.study.store import Store
 from disentrec.study.study import selection_metric
@@ -154,9 +154,9 @@ def story_lines(store: Path | str, task: str = "session", metric: str = "mrr@20"
     found: dict[str, dict[str, RowResult]] = {}
     own: dict[str, list[RowResult]] = {}
     learned: dict[str, bool] = {}
-    for study, artefact, dataset, results in _planned(store):
-        paper = study.paper
-        if artefact != "main" or models.get(paper.id).task != task or any(not row.complete for row in results):
+    for study, artefact, dataset in planned(store):
+        paper, results = study.paper, study.result(artefact.id, dataset)
+        if artefact.id != "main" or models.get(paper.id).task != task or any(not row.complete for row in results):
             continue
         learned |= {name: entry.get("learned", True) for name, entry in paper.models.items()}
         rows = found.setdefault(dataset, {})
@@ -238,10 +238,11 @@ def rerun_table(published: Store, here: Store) -> str:
 def _left(store: Path | str) -> dict[tuple[str, str], list[list[str]]]:
     """Returns per paper and budget one line for every table and data set with runs left."""
     found: dict[tuple[str, str], list[list[str]]] = {}
-    for study, artefact, dataset, results in _planned(store):
+    for study, artefact, dataset in planned(store):
+        results = study.result(artefact.id, dataset)
         left, done = sum(row.missing for row in results), sum(len(row.records) for row in results)
         if left:
-            title = f"{study.paper.artefact(artefact).title} (`{artefact}`)"
+            title = f"{artefact.title} (`{artefact.id}`)"
             row = [title, dataset_title(dataset), f"{done}", f"{left}"]
             found.setdefault((study.paper.id, study.budget.name), []).append(row)
     return found
@@ -256,16 +257,6 @@ def _name(paper: str) -> str:
 def _gaps(entries: Sequence[dict[str, Any]], metric: str) -> np.ndarray:
     gaps = [entry["here"].metric(metric) - entry["there"].metric(metric) for entry in entries]
     return np.nan_to_num(np.asarray(gaps, dtype=float))  # both diverged: no difference
-
-
-def _planned(store: Path | str) -> Iterator[tuple[Study, str, str, list[RowResult]]]:
-    """Yields every artefact of every paper, budget and data set, with what the store has of it."""
-    for name in paper_names():
-        for budget in load_paper(name).budgets:
-            study = Study(name, budget, store)
-            for artefact in study.paper.artefacts.values():
-                for dataset in study.datasets(artefact):
-                    yield study, artefact.id, dataset, study.result(artefact.id, dataset)
 
 
 def _best(results: Sequence[RowResult]) -> RowResult:

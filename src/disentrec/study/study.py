@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from disentrec.study.cases import has_features, known_dataset, modalities, publi
 from disentrec.study.datasets import dataset_folder
 from disentrec.study.features import known_features, publish_features
 from disentrec.study.grid import run_grid
-from disentrec.study.papers import Artefact, Budget, Paper, Row, load_paper, sources
+from disentrec.study.papers import Artefact, Budget, Paper, Row, load_paper, paper_names, sources
 from disentrec.study.runner import CHECKPOINT_SECONDS
 from disentrec.study.spec import RunSpec, encoded_for, training_settings
 from disentrec.study.store import RunRecord, Store
@@ -193,3 +193,13 @@ class Study:
                 how=f"Run: disentrec study {self.paper.id} --datasets {dataset}",
             )
         return info
+
+
+def planned(store: Path | str = RESULTS) -> Iterator[tuple[Study, Artefact, str]]:
+    """Yields every table of every paper and budget with each data set it is planned on."""
+    for name in paper_names():
+        for budget in load_paper(name).budgets:
+            study = Study(name, budget, store)
+            for artefact in study.paper.artefacts.values():
+                for dataset in study.datasets(artefact):
+                    yield study, artefact, dataset

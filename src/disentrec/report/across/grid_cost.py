@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,8 @@ from IPython.display import Markdown
 from disentrec.paths import RESULTS, ROOT
 from disentrec.report import tables
 from disentrec.report.across.costs_figures import STEP
-from disentrec.study import RowResult, RunRecord, Study, load_paper, paper_names
+from disentrec.study import RunRecord, planned
+from disentrec.study.cases import known_dataset
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class Part:
     """The grid of one paper."""
 
     title: str
-    runs: int
-    left: int
-    seconds: float  # of one core, for the runs that are recorded
-    need: Need
+    runs: int = 0
+    left: int = 0
+    seconds: float = 0.0  # of one core, for the runs that are recorded
+    need: Need = Need()
 
     @property
     def whole(self) -> float:
@@ -116,34 +116,24 @@ class GridCost:
     @cached_property
     def parts(self) -> list[Part]:
         """The papers that have recorded runs under this budget; a run of several papers is counted with the first."""
-        found, seen, known = [], set(), {}
-        for study, dataset, results in self._planned():
-            part = known.get(study.paper.id)
-            if part is None:
-                part = known[study.paper.id] = Part(study.paper.label(study.paper.id), 0, 0, 0.0, Need())
-                found.append(part)
-            statistics = self._statistics(dataset)
-            for row in results:
-                part.left += row.missing
-                for record in row.records:
-                    if record.spec.hash not in seen:
-                        seen.add(record.spec.hash)
-                        part.runs += 1
-                        part.seconds += record.content["timing"]["total_s"]
-                        part.need += need(record, self.stages, statistics, self.device)
-        return [part for part in found if part.runs and part.need.operators]
-
-    def _planned(self) -> Iterator[tuple[Study, str, list[RowResult]]]:
-        for name in paper_names():
-            if self.budget in load_paper(name).budgets:
-                study = Study(name, self.budget, self.store)
-                for artefact in study.paper.artefacts.values():
-                    for dataset in study.datasets(artefact):
-                        yield study, dataset, study.result(artefact.id, dataset)
-
-    def _statistics(self, dataset: str) -> dict[str, Any]:
-        path = self.store / "datasets" / f"{dataset}.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        found: dict[str, Part] = {}
+        seen: set[str] = set()
+        for study, artefact, dataset in planned(self.store):
+            if study.budget.name != self.budget:
+                continue
+            paper, facts = study.paper, known_dataset(study.store, dataset) or {}
+            part = found.setdefault(paper.id, Part(paper.label(paper.id)))
+            results = study.result(artefact.id, dataset)
+            part.left += sum(row.missing for row in results)
+            new = {
+                record.path.stem: record for row in results for record in row.records if record.path.stem not in seen
+            }
+            for record in new.values():
+                part.runs += 1
+                part.seconds += record.content["timing"]["total_s"]
+                part.need += need(record, self.stages, facts, self.device)
+            seen |= new.keys()
+        return [part for part in found.values() if part.runs and part.need.operators]
 
     def _whole(self) -> Need:
         return sum((part.need * part.whole for part in self.parts), Need())
@@ -158,12 +148,13 @@ def need(record: RunRecord, stages: dict[str, Any], facts: dict[str, Any], devic
 
     stages: those of benchmarks/results/stages.json; facts: what the store knows of the data set.
     """
-    entry = stages.get(record.spec.model, {"stages": {}, "task": ""})
+    spec = record.spec
+    entry = stages.get(spec.model, {"stages": {}, "task": ""})
     counts = facts.get("statistics" if entry["task"] == "session" else "user_statistics")
     if counts is None or "operators" not in entry["stages"].get("loss", {}):
         return Need()
     cases, valid, test = (counts[name] for name in ("train", "valid", "test"))
-    batch, epochs = record.spec.training.batch_size, len(record.content["curves"])
+    batch, epochs = spec.training.batch_size, len(record.content["curves"])
     step = sum((_stage(entry["stages"][name], device) for name in STEP), Need())
     step = Need(step.operators, step.work * batch / entry["batch_size"])
     ranking = _stage(entry["stages"]["evaluation"], device) * (1 / entry["ranked"])  # of one case
