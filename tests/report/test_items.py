@@ -11,7 +11,7 @@ from disentrec.report import pages
 from disentrec.report.chapter import Chapter
 from disentrec.report.chapters import items
 from disentrec.report.compare import LEAST_CASES, compare_rows
-from disentrec.report.scorecard import gather
+from disentrec.report.evidence import gather
 from disentrec.study import Study, load_paper
 from disentrec.study.cases import known_cases
 from disentrec.study.features import known_features

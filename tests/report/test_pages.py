@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,17 @@ import pytest
 from disentrec.data.protocol import Protocol
 from disentrec.report import pages
 from disentrec.report.limits import limits_table
-from disentrec.report.pages import badges, findings, landing_scorecard, not_yet_run, rerun_table, story, story_figure
+from disentrec.report.pages import (
+    MARKS,
+    badges,
+    findings,
+    landing_scorecard,
+    not_yet_run,
+    rerun_table,
+    story,
+    story_figure,
+    write_readme,
+)
 from disentrec.report.tables import compared_with
 from disentrec.study import Study
 from disentrec.study.papers import load_paper, paper_names
@@ -44,6 +55,22 @@ def save(store, seed, mrr, model="pop", status="finished"):
 def test_verdicts_become_badges_and_words_are_aligned_left():
     table = "| :-- | --: |\n| DIMO-1 | **not reproduced** |\n"
     assert badges(table) == "| :-- | :-- |\n| DIMO\u20111 | {bdg-danger}`not reproduced` |\n"
+
+
+def test_a_readme_repeats_the_scorecard_between_its_marks_and_nowhere_else(tmp_path):
+    path, entry = tmp_path / "README.md", claim("DIMO-1", "dimo", "partly") | {"chapter": "dimo_main"}
+    write_readme(path, [entry])
+    assert not path.exists()
+    path.write_text("# Title\n")
+    write_readme(path, [entry])
+    assert path.read_text() == "# Title\n"
+    path.write_text("\n".join(["# Title", *MARKS, "The end."]))
+    for _ in range(2):
+        write_readme(path, [entry])
+        before, table, after = re.split("|".join(map(re.escape, MARKS)), path.read_text())
+        assert (before, after) == ("# Title\n", "\nThe end.")
+        claimed, effect = "[it helps](book/chapters/dimo_main.ipynb)", "+1.20 [+1.00, +1.40] MRR@20 points"
+        assert table.strip().splitlines()[2:] == [f"| DIMO\u20111 | {claimed} | **partly** | {effect} |"]
 
 
 def test_the_landing_page_shows_papers_with_a_verdict_and_counts_the_rest():

@@ -8,7 +8,8 @@ import re
 import pytest
 
 from disentrec import models
-from disentrec.paths import RESULTS
+from disentrec.paths import RESULTS, ROOT
+from disentrec.report.pages import readme_scorecard
 from disentrec.report.scorecard import deviations, scorecard
 from disentrec.study import Store
 
@@ -35,6 +36,13 @@ def test_records_are_finished_runs_of_committed_code_without_a_machine_in_them()
 def test_scorecard_and_deviations_are_computed_from_the_records():
     assert json.loads((RESULTS / "scorecard.json").read_text()) == json.loads(json.dumps(scorecard(RESULTS)))
     assert json.loads((RESULTS / "deviations.json").read_text()) == json.loads(json.dumps(deviations(RESULTS)))
+
+
+def test_the_readme_shows_the_scorecard_and_its_links_lead_to_files():
+    text = (ROOT / "README.md").read_text()
+    assert readme_scorecard(json.loads((RESULTS / "scorecard.json").read_text())) in text
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert len(links) > 20 and all((ROOT / link).exists() for link in links)
 
 
 def test_no_clean_run_is_above_the_optimum_of_the_shop():

@@ -11,7 +11,7 @@ from disentrec.report import figures, tables
 from disentrec.report.chapter import Chapter
 from disentrec.report.chapters import calibration, users
 from disentrec.report.chapters.chunk_figures import two_digits
-from disentrec.report.scorecard import gather
+from disentrec.report.evidence import gather
 from disentrec.study import Study, load_paper
 from disentrec.study.cases import known_cases
 

@@ -10,7 +10,8 @@ import pytest
 from disentrec import models
 from disentrec.cli import main
 from disentrec.report.chapter import Chapter
-from disentrec.report.scorecard import VERDICTS, Evidence, decide, write_scorecard
+from disentrec.report.evidence import Evidence
+from disentrec.report.scorecard import VERDICTS, decide, write_scorecard
 from disentrec.study import Study, load_paper, paper_names
 from disentrec.study.papers import Claim, sources
 from disentrec.study.study import TUNING_SEED

@@ -26,7 +26,7 @@ from disentrec.paths import PACKAGE, ROOT
 from disentrec.reading import read_yaml
 from disentrec.report.explore.export import write_explore
 from disentrec.report.models.pages import write_model_pages
-from disentrec.report.pages import write_pages, write_rerun
+from disentrec.report.pages import write_pages, write_readme, write_rerun
 from disentrec.report.parameters import check_parameters, declared_parameters, rerun_command
 from disentrec.report.scorecard import write_scorecard
 
@@ -127,7 +127,7 @@ def execute_book(root: Path = ROOT, only: Sequence[str] | None = None, force: bo
     pages = root / "_build" / "chapters" / "pages.json"
     pages_stale = only is None and (force or _read_stamp(pages) != [trees])
     if pages_stale:
-        write_scorecard(results)  # chapters read it
+        entries = write_scorecard(results)  # chapters read it
     chosen = [plan for plan in plans if not only or plan.name in only]
     stale = [plan for plan in chosen if force or not plan.fresh(trees)]
     for plan in tqdm(stale, desc="chapters", disable=None):
@@ -137,7 +137,8 @@ def execute_book(root: Path = ROOT, only: Sequence[str] | None = None, force: bo
         run_notebook(plan.notebook, plan.target, plan.parameters, root=root)
         _write_stamp(plan.stamp, [plan.inputs(trees), _hash(plan.target.read_text())])
     if pages_stale:
-        write_pages(results, root / "book" / "_generated")
+        write_pages(results, root / "book" / "_generated", entries)
+        write_readme(root / "README.md", entries)
         write_model_pages(results, root / "book")
         write_explore(root)
         _write_stamp(pages, [trees])

@@ -20,7 +20,7 @@ from disentrec.evaluation.metrics import per_case
 from disentrec.report.figures import BLUE, GREEN, INK, MUTED, ORANGE, RED, STYLE, figure, myst_figure
 from disentrec.report.limits import limits_table
 from disentrec.report.models.overview import models_tables
-from disentrec.report.scorecard import VERDICTS, scorecard, scorecard_table
+from disentrec.report.scorecard import HEADER, VERDICTS, scorecard, scorecard_row, scorecard_table
 from disentrec.report.tables import dataset_title, known_optimum, metric_title, myst_table, signed
 from disentrec.study import RowResult, load_paper, paper_names, planned
 from disentrec.study.cases import known_cases
@@ -29,6 +29,8 @@ from disentrec.study.study import selection_metric
 
 #: Words carry the verdict; the colour only repeats it.
 BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "muted", "muted"), strict=True))
+#: Between these marks the README repeats the scorecard, for those who see it before the book.
+MARKS = ("<!-- scorecard: written by `disentrec book` -->", "<!-- end of scorecard -->")
 RELEASED = "released"
 #: Measures that a claim says to fall.
 FALLING = ("cka",)
@@ -38,15 +40,33 @@ RERUN = {"session": ("prec@20", "mrr@20"), "top-n": ("ndcg@20", "recall@20")}
 Line = tuple[str, list[tuple[str, float, str]], float]
 
 
-def write_pages(store: Path | str, folder: Path) -> None:
-    """Writes what prose pages include into `folder`, computed from the records of a store."""
-    entries = scorecard(store)
+def write_pages(store: Path | str, folder: Path, entries: Sequence[dict[str, Any]] | None = None) -> None:
+    """Writes what prose pages include into `folder`, computed from the records of a store.
+
+    `entries`: its scorecard, where it is at hand.
+    """
+    entries = scorecard(store) if entries is None else entries
     _write(folder / "scorecard.md", landing_scorecard(entries))
     _write(folder / "findings.md", findings(entries))
     _write(folder / "not_yet_run.md", not_yet_run(store, entries))
     _write(folder / "story.md", story(store, folder))
     _write(folder / "models.md", models_tables(store))
     _write(folder / "limits.md", limits_table(store))
+
+
+def write_readme(path: Path, entries: Sequence[dict[str, Any]]) -> None:
+    """Writes the scorecard between the two marks of a README; one without them stays as it is."""
+    text = path.read_text() if path.exists() else ""
+    if all(mark in text for mark in MARKS):
+        before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
+        _write(path, f"{before}{MARKS[0]}\n\n{readme_scorecard(entries)}\n{MARKS[1]}{after}")
+
+
+def readme_scorecard(entries: Sequence[dict[str, Any]]) -> str:
+    """Returns the scorecard as a plain Markdown table, with links that work in the repository."""
+    rows = [HEADER, [":--"] * len(HEADER), *(scorecard_row(entry, "book/chapters") for entry in entries)]
+    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return _unbroken(table)
 
 
 def landing_scorecard(entries: Sequence[dict[str, Any]]) -> str:
@@ -92,10 +112,14 @@ def findings(entries: Sequence[dict[str, Any]]) -> str:
 def badges(table: str) -> str:
     """Returns a scorecard table whose verdicts are badges and whose claim ids do not break."""
     table = table.replace("--:", ":--")  # words, not numbers
-    table = re.sub(r"^(\| [A-Z]+)-", "\\1\N{NON-BREAKING HYPHEN}", table, flags=re.MULTILINE)
+    table = _unbroken(table)
     for verdict, kind in BADGES.items():
         table = table.replace(f"| **{verdict}** |", f"| {{bdg-{kind}}}`{verdict}` |")
     return table
+
+
+def _unbroken(table: str) -> str:
+    return re.sub(r"^(\| [A-Z]+)-", "\\1\N{NON-BREAKING HYPHEN}", table, flags=re.MULTILINE)
 
 
 def not_yet_run(store: Path | str, entries: Sequence[dict[str, Any]]) -> str:
