@@ -30,7 +30,7 @@ help: ## This list
 
 book: install $(BUNDLE) ## The book: study the embedded shop, execute changed notebooks, render _build/html
 	for study in $(STUDY); do $(BIN)/disentrec study $$study --budget demo --store _build/rerun --jobs $(JOBS); done
-	$(BIN)/disentrec book
+	$(BIN)/disentrec book --jobs $(JOBS)
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@echo "The book: $(CURDIR)/$(HTML)"
 

@@ -112,7 +112,8 @@ def book(folder: Path) -> None:
     """Executes a chapter with a figure."""
     import nbformat
 
-    from disentrec.report.book import KERNEL, execute_book
+    from disentrec.report.book import execute_book
+    from disentrec.report.notebooks import KERNEL
 
     if not (folder / "book" / "chapters.yml").exists():
         source = [

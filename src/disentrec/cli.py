@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     book = commands.add_parser("book", help="execute the notebooks whose inputs changed into chapters of the book")
     book.add_argument("--force", action="store_true", help="execute all of them")
     book.add_argument("--only", nargs="*", default=None, metavar="CHAPTER")
+    book.add_argument("--jobs", type=_positive, default=1, help="chapters at a time, under 1 GB of memory each")
     book.set_defaults(run=_run_book)
     return parser
 
@@ -148,16 +149,25 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--store", type=Path, default=Path("runs"), help="where the record is kept")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=_positive, default=1)
     _checkpoint(parser)
     parser.set_defaults(run=_run_train)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
 
 
 def _study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="PAPER[/ARTEFACT]")
     parser.add_argument("--budget", default="demo", help="demo, real or paper")
     parser.add_argument("--datasets", nargs="*", default=[], metavar="NAME")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each; on a GPU they share it")
+    parser.add_argument(
+        "--jobs", type=_positive, default=1, help="runs at a time, one thread each; on a GPU they share it"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:NUMBER; with Ray use --gpus-per-run")
     parser.add_argument("--store", type=Path, default=RESULTS)
     parser.add_argument("--plan", action="store_true", help="only count the runs that are left")
@@ -353,7 +363,7 @@ def _run_bundle(options: argparse.Namespace) -> None:
 
 
 def _run_notebook(options: argparse.Namespace) -> None:
-    from disentrec.report.book import find_notebook, run_notebook
+    from disentrec.report.notebooks import find_notebook, run_notebook
 
     print(run_notebook(find_notebook(options.name), options.out, assignments(options.parameters)))
 
@@ -361,7 +371,7 @@ def _run_notebook(options: argparse.Namespace) -> None:
 def _run_book(options: argparse.Namespace) -> None:
     from disentrec.report.book import execute_book
 
-    for chapter in execute_book(only=options.only, force=options.force):
+    for chapter in execute_book(only=options.only, force=options.force, jobs=options.jobs):
         print(chapter)
 
 

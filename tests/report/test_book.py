@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import nbformat
 import pytest
 
 from disentrec.errors import DisentrecError
-from disentrec.report import book
-from disentrec.report.book import execute_book, find_notebook, hash_trees, read_chapters, run_notebook
+from disentrec.report import notebooks
+from disentrec.report.book import execute_book, hash_trees, read_chapters
+from disentrec.report.notebooks import find_notebook, kernels_in, run_notebook
 
 NOTEBOOK = [
     ("markdown", "# {{title}}: scores of {{rows}} rows\n\n$$ x $$ and `{{rerun}}`", []),
@@ -22,7 +26,7 @@ def write_notebook(path, cells):
     for number, (kind, source, tags) in enumerate(cells):
         new = nbformat.v4.new_code_cell if kind == "code" else nbformat.v4.new_markdown_cell
         made.append(new(source, id=f"cell-{number}", metadata={"tags": tags} if tags else {}))
-    notebook = nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": book.KERNEL})
+    notebook = nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": notebooks.KERNEL})
     path.write_text(nbformat.writes(notebook))
     return path
 
@@ -48,7 +52,7 @@ def fake(monkeypatch):
         ran.append(scratch.stem)
         scratch.write_bytes(notebook.read_bytes())
 
-    monkeypatch.setattr(book, "_papermill", copy)
+    monkeypatch.setattr(notebooks, "_papermill", copy)
     return ran
 
 
@@ -130,6 +134,31 @@ def test_a_chapter_whose_figure_is_gone_is_executed_again(root, fake):
     assert execute_book(root) == ["first", "second"]
 
 
+def test_chapters_executed_side_by_side_are_those_executed_in_turn(root):
+    (root / "book" / "chapters.yml").write_text("scores:\n" + "".join(f"  c{n}: {{rows: {n}}}\n" for n in range(3)))
+    chapters, before = root / "book" / "chapters", Path.cwd()
+    found = []
+    for jobs in (1, 3):
+        assert execute_book(root, only=["c0", "c1", "c2"], force=True, jobs=jobs) == ["c0", "c1", "c2"]
+        found.append([(chapters / f"c{n}.ipynb").read_bytes() for n in range(3)])
+    assert found[0] == found[1] and len(set(found[0])) == 3 and Path.cwd() == before
+    assert all(b"chapters" in chapter for chapter in found[0])  # each kernel worked in the folder of the chapters
+
+
+def test_after_a_failure_no_further_chapter_starts(root, fake, monkeypatch):
+    started = []
+
+    def fail(notebook, scratch, *_):
+        started.append(scratch.stem)
+        raise DisentrecError("no")
+
+    monkeypatch.setattr(notebooks, "_papermill", fail)
+    (root / "book" / "chapters.yml").write_text("scores:\n" + "".join(f"  c{n}: {{}}\n" for n in range(50)))
+    with pytest.raises(DisentrecError, match="no"):
+        execute_book(root, force=True)
+    assert len(started) < 50
+
+
 def test_a_failing_chapter_is_tried_again(root, fake, monkeypatch):
     def fail(*_):
         raise DisentrecError("no")
@@ -137,7 +166,7 @@ def test_a_failing_chapter_is_tried_again(root, fake, monkeypatch):
     execute_book(root)
     (root / "results" / "records" / "record.json").write_text("changed")
     with monkeypatch.context() as patch:
-        patch.setattr(book, "_papermill", fail)
+        patch.setattr(notebooks, "_papermill", fail)
         with pytest.raises(DisentrecError):
             execute_book(root)
     assert execute_book(root) == ["first", "second"]
@@ -205,10 +234,12 @@ def test_the_hash_of_trees_sees_content_and_names_but_no_caches(tmp_path):
     assert len({first, second, hash_trees([tree])}) == 3
 
 
-def test_the_kernel_leaves_the_environment_as_it_was(monkeypatch):
+def test_kernels_leave_environment_and_folder_as_they_were(monkeypatch, tmp_path):
+    before = Path.cwd()
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("TQDM_DISABLE")
-    with book._environment():
-        assert (book.os.environ["OMP_NUM_THREADS"], book.os.environ["TQDM_DISABLE"]) == ("1", "1")
-    assert book.os.environ["OMP_NUM_THREADS"] == "7"
-    assert "TQDM_DISABLE" not in book.os.environ
+    with kernels_in(tmp_path), kernels_in(tmp_path):
+        assert (os.environ["OMP_NUM_THREADS"], os.environ["TQDM_DISABLE"]) == ("1", "1")
+        assert Path.cwd() == tmp_path
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "TQDM_DISABLE" not in os.environ and Path.cwd() == before

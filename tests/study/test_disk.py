@@ -14,7 +14,7 @@ from disentrec import cli
 from disentrec.data.bazaar import BazaarParameters, write_bazaar
 from disentrec.encode.features import encode
 from disentrec.errors import DisentrecError
-from disentrec.report import book
+from disentrec.report import notebooks
 from disentrec.report.figures import figure, myst_figure
 from disentrec.study import Store
 from disentrec.study.cases import publish_dataset
@@ -107,11 +107,11 @@ def test_a_chapter_on_a_full_disk_stays_as_it_was(full, tmp_path, monkeypatch):
     notebook.write_bytes(nbformat.writes(nbformat.v4.new_notebook()).encode())
     target.parent.mkdir()
     target.write_bytes(b"as it was")
-    monkeypatch.setattr(book, "check_parameters", lambda *_: None)
-    monkeypatch.setattr(book, "declared_parameters", lambda *_: {})
-    monkeypatch.setattr(book, "_papermill", lambda source, scratch, *_: scratch.write_bytes(source.read_bytes()))
+    monkeypatch.setattr(notebooks, "check_parameters", lambda *_: None)
+    monkeypatch.setattr(notebooks, "declared_parameters", lambda *_: {})
+    monkeypatch.setattr(notebooks, "_papermill", lambda source, scratch, *_: scratch.write_bytes(source.read_bytes()))
     with pytest.raises(DisentrecError, match=FULL):
-        book.run_notebook(notebook, target, root=tmp_path)
+        notebooks.run_notebook(notebook, target, root=tmp_path)
     assert target.read_bytes() == b"as it was" and files(target.parent) == ["chapter.ipynb"]
 
 
@@ -151,9 +151,9 @@ def test_features_that_cannot_be_written_are_named(closed, shop):
 
 
 def test_a_chapter_that_cannot_be_written_is_named(closed, tmp_path, monkeypatch):
-    monkeypatch.setattr(book, "check_parameters", lambda *_: None)
+    monkeypatch.setattr(notebooks, "check_parameters", lambda *_: None)
     with pytest.raises(DisentrecError, match=CLOSED):
-        book.run_notebook(tmp_path / "n.ipynb", closed / "chapter.ipynb", root=tmp_path)
+        notebooks.run_notebook(tmp_path / "n.ipynb", closed / "chapter.ipynb", root=tmp_path)
 
 
 def test_the_command_line_says_so_in_one_line(closed, shop, capsys, spec):

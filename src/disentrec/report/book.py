@@ -10,37 +10,27 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from disentrec.data.drafts import sweep, write_atomically, writing
+from disentrec.data.drafts import write_atomically, writing
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.paths import PACKAGE, ROOT
 from disentrec.reading import read_yaml
 from disentrec.report.explore.export import write_explore
 from disentrec.report.models.pages import write_model_pages
+from disentrec.report.notebooks import find_notebook, kernels_in, run_notebook
 from disentrec.report.pages import write_pages, write_readme, write_rerun
-from disentrec.report.parameters import check_parameters, declared_parameters, rerun_command
+from disentrec.report.parameters import check_parameters
 from disentrec.report.scorecard import write_scorecard
 
 logger = logging.getLogger(__name__)
-
-#: What every kernel starts with: one thread (more make small products slower), no bars, one order of sets.
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "TQDM_DISABLE": "1",
-    "PYTHONHASHSEED": "0",
-    "JUPYTER_PLATFORM_DIRS": "1",
-    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-}
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 @dataclass(frozen=True)
@@ -97,24 +87,14 @@ def read_chapters(root: Path = ROOT) -> list[ChapterPlan]:
     return plans
 
 
-def find_notebook(name: str | Path, root: Path = ROOT, *, where: object = None) -> Path:
-    """Returns the path of a notebook given by name or path; an unknown name lists those that exist."""
-    path = root / "notebooks" / f"{name}.ipynb"
-    if path.exists():
-        return path
-    if Path(name).suffix == ".ipynb" and Path(name).exists():
-        return Path(name)
-    known = (found.stem for found in (root / "notebooks").glob("*.ipynb"))
-    raise unknown_name("notebook", str(name), known, where=where)
-
-
-def execute_book(root: Path = ROOT, only: Sequence[str] | None = None, force: bool = False) -> list[str]:
-    """Executes the chapters whose inputs changed (all with `force`) and returns their names.
+def execute_book(root: Path = ROOT, only: Sequence[str] | None = None, force: bool = False, jobs: int = 1) -> list[str]:
+    """Executes the chapters whose inputs changed (all with `force`), `jobs` at a time, and returns their names.
 
     The scorecard and the generated parts of the prose pages are written along when records or code changed.
     `only` names the chapters to look at; an unknown one lists the valid ones. A cell that fails raises
     DisentrecError naming notebook, cell and message, and leaves the chapter as it was.
     """
+    root = root.absolute()  # kernels work in another folder
     plans = read_chapters(root)
     names = [plan.name for plan in plans]
     for name in only or ():
@@ -130,12 +110,7 @@ def execute_book(root: Path = ROOT, only: Sequence[str] | None = None, force: bo
         entries = write_scorecard(results)  # chapters read it
     chosen = [plan for plan in plans if not only or plan.name in only]
     stale = [plan for plan in chosen if force or not plan.fresh(trees)]
-    for plan in tqdm(stale, desc="chapters", disable=None):
-        logger.info("executing %s", plan.name)
-        with writing(plan.stamp):  # its figures change before the chapter does: a kill in between must not look fresh
-            plan.stamp.unlink(missing_ok=True)
-        run_notebook(plan.notebook, plan.target, plan.parameters, root=root)
-        _write_stamp(plan.stamp, [plan.inputs(trees), _hash(plan.target.read_text())])
+    _execute(stale, trees, root, jobs)
     if pages_stale:
         write_pages(results, root / "book" / "_generated", entries)
         write_readme(root / "README.md", entries)
@@ -146,50 +121,32 @@ def execute_book(root: Path = ROOT, only: Sequence[str] | None = None, force: bo
     return [plan.name for plan in stale]
 
 
-def run_notebook(
-    notebook: Path, target: Path, parameters: Mapping[str, Any] | None = None, *, root: Path = ROOT
-) -> Path:
-    """Executes one notebook with parameters and returns `target`, written whole or not at all.
-
-    Unknown parameters and values of another kind raise DisentrecError listing what the notebook declares. The
-    kernel works in the folder of `target`.
-    """
-    import nbformat
-
-    given = dict(parameters or {})
-    check_parameters(notebook, given)
-    scratch = root / "_build" / "notebooks" / target.name
-    for folder in (target.parent, scratch.parent):
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            sweep([folder])
-    with writing(scratch):
-        _papermill(notebook, scratch, given, target.parent)
-    shown = {**declared_parameters(notebook), **given, "rerun": rerun_command(notebook, given, root)}
-    book = clean(nbformat.read(scratch, as_version=4), target.stem, shown)
-    _refuse_volatile(book, notebook, root)
-    text = nbformat.writes(book).rstrip() + "\n"
-    write_atomically(target, lambda file: file.write(text.encode()))
-    return target
+def _execute(plans: Sequence[ChapterPlan], trees: str, root: Path, jobs: int) -> None:
+    """Executes chapters, `jobs` kernels at a time; the first failure keeps the rest from starting."""
+    folder = root / "book" / "chapters"
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with kernels_in(folder), ThreadPoolExecutor(jobs) as pool:
+        waiting = [pool.submit(_execute_chapter, plan, trees, root) for plan in plans]
+        try:
+            for done in tqdm(as_completed(waiting), total=len(waiting), desc="chapters", disable=None):
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-def clean(book: Any, name: str, shown: Mapping[str, Any]) -> Any:
-    """Returns an executed notebook without what changes on every run.
+def _execute_chapter(plan: ChapterPlan, trees: str, root: Path) -> None:
+    from jupyter_core.utils import ensure_event_loop
 
-    Timestamps and kernel details go, cells are numbered `<name>-<n>`, the injected parameters are hidden, and
-    `{{key}}` in markdown cells becomes the value of `key` in `shown`.
-    """
-    book.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    for number, cell in enumerate(book.cells):
-        cell.id = f"{name}-{number}"
-        tags = list(cell.metadata.get("tags", []))
-        if "injected-parameters" in tags and "remove-input" not in tags:
-            tags.append("remove-input")
-        cell.metadata = {"tags": tags} if tags else {}
-        if cell.cell_type == "markdown":
-            for key, value in shown.items():
-                cell.source = cell.source.replace("{{" + key + "}}", str(value))
-    return book
+    logger.info("executing %s", plan.name)
+    with writing(plan.stamp):  # its figures change before the chapter does: a kill in between must not look fresh
+        plan.stamp.unlink(missing_ok=True)
+    try:
+        run_notebook(plan.notebook, plan.target, plan.parameters, root=root)
+    finally:
+        ensure_event_loop().close()  # the one that Jupyter made for this thread
+    _write_stamp(plan.stamp, [plan.inputs(trees), _hash(plan.target.read_text())])
 
 
 def hash_trees(paths: Iterable[Path]) -> str:
@@ -202,56 +159,6 @@ def hash_trees(paths: Iterable[Path]) -> str:
             if file.is_file() and not left_out:
                 total.update(f"{place.as_posix()}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
-
-
-def _papermill(notebook: Path, scratch: Path, parameters: Mapping[str, Any], folder: Path) -> None:
-    with _environment():
-        import papermill
-        from nbclient.exceptions import CellTimeoutError, DeadKernelError
-        from papermill.exceptions import PapermillExecutionError
-
-        kept = f"The executed copy, traceback included: {scratch}"
-        try:
-            papermill.execute_notebook(
-                str(notebook), str(scratch), dict(parameters), cwd=str(folder), kernel_name=KERNEL["name"],
-                progress_bar=False, log_output=False,
-            )  # fmt: skip
-        except PapermillExecutionError as error:
-            first = next((line for line in error.source.splitlines() if line.strip()), "").strip()
-            raise DisentrecError(
-                f"cell {error.exec_count} ({first!r}) failed: {error.ename}: {error.evalue}",
-                where=notebook,
-                how=kept,
-            ) from None
-        except (DeadKernelError, CellTimeoutError) as error:
-            raise DisentrecError(f"the kernel died: {error}", where=notebook, how=kept) from error
-
-
-@contextmanager
-def _environment() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    os.environ.update(ENVIRONMENT)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
-
-def _refuse_volatile(book: Any, notebook: Path, root: Path) -> None:
-    """A page must read the same everywhere: no warnings, no places of this machine."""
-    for cell in book.cells:
-        for output in cell.get("outputs", ()):
-            text = json.dumps(output)
-            fault = "writes to stderr" if output.get("name") == "stderr" else None
-            if str(root) in text:
-                fault = "prints a place of this machine"
-            if fault is not None:
-                raise DisentrecError(
-                    f"cell {cell.execution_count} {fault}: {text[:300]}",
-                    where=notebook,
-                    how="Mend its cause; the outputs of a chapter are published as they are",
-                )
 
 
 def _hash(text: str) -> str:
