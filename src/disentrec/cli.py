@@ -202,7 +202,7 @@ def assignments(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def _run_data_list(options: argparse.Namespace) -> None:
-    from disentrec.study.papers import sources
+    from disentrec.study.sources import sources
 
     for name, source in sources().items():
         here = "here" if (DATA / name / "dataset.json").exists() else "-"

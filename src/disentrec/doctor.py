@@ -21,7 +21,7 @@ from disentrec.encode.network import ARCHITECTURES
 from disentrec.errors import DisentrecError
 from disentrec.paths import DATA, RESULTS, ROOT
 from disentrec.study.cases import known_dataset
-from disentrec.study.papers import sources
+from disentrec.study.sources import sources
 from disentrec.study.store import Store
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"

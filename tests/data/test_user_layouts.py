@@ -15,8 +15,8 @@ from disentrec.data.schema import read_dataset, write_dataset
 from disentrec.errors import DisentrecError
 from disentrec.study.cases import modalities
 from disentrec.study.datasets import import_dataset
-from disentrec.study.papers import sources
 from disentrec.study.runner import user_catalogue
+from disentrec.study.sources import sources
 from disentrec.study.store import Store
 
 

@@ -25,7 +25,7 @@ from disentrec.encode.store import read_feature
 from disentrec.encode.weights import read_weights
 from disentrec.errors import DisentrecError
 from disentrec.report.parameters import assigned, declared_parameters
-from disentrec.study import papers
+from disentrec.study import papers, reported, sources
 from disentrec.study.store import Store
 from tests.fuzz import seeds
 
@@ -191,7 +191,7 @@ TARGETS: dict[str, Target] = {
     "arrays of a run": Target("x.npz", lambda: seeds.npz(test_rank=seeds.np.arange(9)), _arrays),
     "datasets.yaml": Target(
         "datasets.yaml", partial(seeds.paper, "datasets.yaml"),
-        lambda folder: papers.read_sources(folder / "datasets.yaml"),
+        lambda folder: sources.read_sources(folder / "datasets.yaml"),
         kind="yaml", inputs=60,
     ),
     "paper": Target(
@@ -199,7 +199,7 @@ TARGETS: dict[str, Target] = {
         lambda: {"sessions.yaml": seeds.paper("sessions.yaml")}, "yaml", 60,
     ),
     "reported.csv": Target(
-        "x.csv", partial(seeds.paper, "reported.csv"), lambda folder: papers.reported(folder / "x.csv"),
+        "x.csv", partial(seeds.paper, "reported.csv"), lambda folder: reported.reported(folder / "x.csv"),
         inputs=60,
     ),
     "weights": Target("x.safetensors", seeds.tensors, lambda folder: read_weights(folder / "x.safetensors")),

@@ -33,7 +33,9 @@ from disentrec.errors import DisentrecError
 from disentrec.report.chapters import causes
 from disentrec.report.parameters import assigned
 from disentrec.report.tables import dataset_title, literal
-from disentrec.study.papers import read_paper, read_sources, reported
+from disentrec.study.papers import read_paper
+from disentrec.study.reported import reported
+from disentrec.study.sources import read_sources
 from disentrec.study.spec import RunSpec
 from disentrec.study.store import Store
 from tests.fuzz import seeds

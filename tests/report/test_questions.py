@@ -15,7 +15,7 @@ from disentrec.report.questions import kinds as questions_cross
 from disentrec.report.questions import reasons
 from disentrec.report.questions import sizes as questions
 from disentrec.study import RunSpec, Study, load_paper
-from disentrec.study.papers import sources
+from disentrec.study.sources import sources
 
 CASES = 60
 HISTORY = np.repeat([3, 8, 15], CASES // 3)

@@ -16,7 +16,8 @@ from disentrec.report.chapters.calibration import published_table
 from disentrec.report.reported import ACCURACY, Beside, group_of, ranking_metrics, relative_gain
 from disentrec.report.tables import percent
 from disentrec.study import Study, load_paper, paper_names
-from disentrec.study.papers import reported, sources
+from disentrec.study.reported import reported
+from disentrec.study.sources import sources
 from disentrec.training import Training
 
 FILE = PAPERS / "reported.csv"

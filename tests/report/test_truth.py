@@ -12,7 +12,7 @@ from disentrec.report.chapter import Chapter
 from disentrec.report.truth import doses
 from disentrec.report.truth import parts as disentangled
 from disentrec.study import Study
-from disentrec.study.papers import sources
+from disentrec.study.sources import sources
 
 CASES = 40
 TRUTH = np.tile([1, 0, -1, 1], CASES // 4).astype(np.int8)

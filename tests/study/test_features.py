@@ -17,8 +17,8 @@ from disentrec.encode.store import feature_records, read_feature, write_feature
 from disentrec.errors import DisentrecError
 from disentrec.study import RunSpec, Store
 from disentrec.study.features import RECIPES, known_features, make_feature, publish_features
-from disentrec.study.papers import sources
 from disentrec.study.runner import run, user_catalogue
+from disentrec.study.sources import sources
 from disentrec.study.spec import encoded_for
 from disentrec.training import Training
 

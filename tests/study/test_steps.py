@@ -10,7 +10,7 @@ import pytest
 
 from disentrec.errors import DisentrecError
 from disentrec.study import Study, load_paper, paper_names
-from disentrec.study.papers import sources
+from disentrec.study.sources import sources
 from disentrec.study.steps import GROUPS, carried, waterfall
 
 PAPERS = [name for name in paper_names() if "audit" in load_paper(name).artefacts]

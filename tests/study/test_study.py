@@ -13,7 +13,8 @@ from disentrec.report.chapter import Chapter
 from disentrec.report.evidence import Evidence
 from disentrec.report.scorecard import VERDICTS, decide, write_scorecard
 from disentrec.study import Study, load_paper, paper_names
-from disentrec.study.papers import Claim, sources
+from disentrec.study.papers import Claim
+from disentrec.study.sources import sources
 from disentrec.study.study import TUNING_SEED
 
 

@@ -23,7 +23,9 @@ from disentrec.report.chapter import decided, mean_sd
 from disentrec.report.compare import score_matrix
 from disentrec.study import Study, load_paper, paper_names
 from disentrec.study.cases import known_dataset
-from disentrec.study.papers import Paper, Reported, reported, sources
+from disentrec.study.papers import Paper
+from disentrec.study.reported import Reported, reported
+from disentrec.study.sources import sources
 from disentrec.study.spec import training_settings
 from disentrec.study.store import Store
 

@@ -12,7 +12,7 @@ from disentrec.evaluation.metrics import per_case, per_user
 from disentrec.report.compare import Comparison, compare_rows
 from disentrec.study import RowResult, Study
 from disentrec.study.cases import CEILINGS, known_cases, known_dataset
-from disentrec.study.papers import sources
+from disentrec.study.sources import sources
 
 NOT_RUN = "not yet run"
 #: Signs that Markdown, MyST or HTML could take for theirs.

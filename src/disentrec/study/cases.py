@@ -25,7 +25,7 @@ from disentrec.evaluation.ranking import FURTHEST
 from disentrec.paths import DATA
 from disentrec.reading import read_json
 from disentrec.study.datasets import dataset_folder
-from disentrec.study.papers import sources
+from disentrec.study.sources import sources
 from disentrec.study.store import Store
 
 #: Modalities that are numbers for every item; the others are columns of the item table, or pictures.

@@ -7,7 +7,7 @@ from pathlib import Path
 from disentrec.data.drafts import claim
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.paths import DATA
-from disentrec.study.papers import sources
+from disentrec.study.sources import sources
 
 
 def dataset_folder(name: str, root: Path = DATA) -> Path:

@@ -29,7 +29,7 @@ from disentrec.encode.text import tfidf_svd_with
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.reading import read_json
 from disentrec.study.datasets import dataset_folder
-from disentrec.study.papers import sources
+from disentrec.study.sources import sources
 from disentrec.study.store import Store
 
 DIM = 100

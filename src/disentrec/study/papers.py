@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from disentrec.data.validation import check_names
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.paths import PAPERS
-from disentrec.reading import read_yaml
+from disentrec.study.entries import make_entry, read_mapping
 from disentrec.study.steps import waterfall
 
 #: Files below papers/ that are not papers: the data sets, and what the papers of one task share.
@@ -123,20 +120,6 @@ class Deviation:
 
 
 @dataclass(frozen=True)
-class Reported:
-    """A figure that a paper, its released code or another study of it prints, with where it stands (reported.csv)."""
-
-    paper: str
-    artefact: str
-    dataset: str
-    model: str
-    metric: str
-    value: float
-    unit: str
-    source: str
-
-
-@dataclass(frozen=True)
 class Paper:
     """Everything the study knows of one paper."""
 
@@ -214,49 +197,25 @@ def read_paper(path: Path) -> Paper:
 
 
 def _paper(path: Path) -> Paper:
-    content = _read(path)
+    content = read_mapping(path)
     if "extends" in content:
         base = content.pop("extends")
         if base not in SHARED:
             raise unknown_name("file to extend", base, SHARED, where=path)
-        content = _merged(_read(path.with_name(f"{base}.yaml")), content)
+        content = _merged(read_mapping(path.with_name(f"{base}.yaml")), content)
     _add_everywhere(content, path)
-    content["claims"] = tuple(_make(Claim, entry, path) for entry in content["claims"])
-    found = [_make(Deviation, entry, path) for entry in content.get("deviations", ())]
+    content["claims"] = tuple(make_entry(Claim, entry, path) for entry in content["claims"])
+    found = [make_entry(Deviation, entry, path) for entry in content.get("deviations", ())]
     content["deviations"] = tuple(sorted(found, key=lambda deviation: int(re.sub(r"\D", "", deviation.id))))
     content["budgets"] = {
-        key: _make(Budget, {"name": key, **entry}, path) for key, entry in content.get("budgets", {}).items() if entry
+        key: make_entry(Budget, {"name": key, **entry}, path)
+        for key, entry in content.get("budgets", {}).items()
+        if entry
     }  # a budget without content is one that the paper does not take over
     content["artefacts"] = {key: _artefact(key, entry, path) for key, entry in content.get("artefacts", {}).items()}
     if "audit" in content["artefacts"]:
         content["artefacts"]["waterfall"] = waterfall(content["artefacts"]["audit"], content["deviations"])
-    return _make(Paper, {"id": path.stem, **content}, path)
-
-
-def reported(path: Path = PAPERS / "reported.csv") -> tuple[Reported, ...]:
-    """Returns every reported figure of a CSV file; papers go by the printed names of their models."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, restval=""))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DisentrecError(f"unreadable: {error}", where=path) from error
-    known = [load_paper(name).label(name) for name in paper_names()]
-    found = []
-    for line, row in enumerate(rows, start=2):
-        if None in row:
-            raise DisentrecError("more cells than columns", where=f"{path}, row {line}", how="Quote text with a comma")
-        entry = _make(Reported, row, path)
-        if entry.paper not in known:
-            raise unknown_name("paper", entry.paper, known, where=f"{path}, row {line}")
-        try:
-            found.append(replace(entry, value=float(entry.value)))
-        except ValueError as error:
-            raise DisentrecError(f"{entry.value!r} is no number", where=f"{path}, row {line}") from error
-        if not math.isfinite(found[-1].value):
-            raise DisentrecError(f"{entry.value!r} is no finite number", where=f"{path}, row {line}")
-        if not entry.source:
-            raise DisentrecError("a figure without a source", where=f"{path}, row {line}", how="Say where it stands")
-    return tuple(found)
+    return make_entry(Paper, {"id": path.stem, **content}, path)
 
 
 def _merged(base: Any, own: Any) -> Any:
@@ -281,9 +240,9 @@ def _add_everywhere(content: dict, path: Path) -> None:
 
 
 def _artefact(name: str, entry: dict, path: Path) -> Artefact:
-    rows = tuple(_make(Row, row, path) for row in entry["rows"])
+    rows = tuple(make_entry(Row, row, path) for row in entry["rows"])
     datasets = {budget: tuple(names) for budget, names in entry.get("datasets", {}).items()}
-    artefact = _make(Artefact, {**entry, "id": name, "rows": rows, "datasets": datasets}, path)
+    artefact = make_entry(Artefact, {**entry, "id": name, "rows": rows, "datasets": datasets}, path)
     known = {row.id for row in rows}
     mentioned = {
         artefact.reference,
@@ -296,62 +255,3 @@ def _artefact(name: str, entry: dict, path: Path) -> Artefact:
             where=path,
         )
     return artefact
-
-
-def _make(kind: type, entry: Mapping[str, Any], path: Path) -> Any:
-    valid = [field.name for field in fields(kind)]
-    if not isinstance(entry, Mapping):
-        raise DisentrecError(f"not a mapping: the entry of a {kind.__name__.lower()}", where=path)
-    for key in entry:
-        if key not in valid:
-            raise unknown_name(f"{kind.__name__.lower()} key", key, valid, where=path)
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise DisentrecError(str(error), where=path, how="Add the key that is missing") from error
-
-
-def _read(path: Path) -> dict:
-    content = read_yaml(path)
-    if not isinstance(content, dict):
-        raise DisentrecError("not YAML: no mapping at its top", where=path)
-    return content
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a data set of the study comes from (papers/datasets.yaml)."""
-
-    name: str
-    source: str
-    title: str
-    modalities: tuple[str, ...]
-    scale: str | None = None
-    knobs: Mapping[str, Any] = field(default_factory=dict)
-    folder: str | None = None
-    layout: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    #: Settings of training that its size asks for, over those of a budget, the same for every model.
-    training: Mapping[str, Any] = field(default_factory=dict)
-    #: How its users' histories are split (data/interactions.py); "": as published, else MMRec's rule.
-    split: str = ""
-    #: Features made beside the folder: name -> recipe (study/features.py), with its options.
-    encoded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    note: str = ""
-
-
-@cache
-def sources() -> dict[str, Source]:
-    """Returns the data sets of the study by name."""
-    return read_sources(PAPERS / "datasets.yaml")
-
-
-def read_sources(path: Path) -> dict[str, Source]:
-    """Returns the data sets that a YAML file describes, by name."""
-    content = _read(path)
-    for name, entry in content.items():
-        if not isinstance(name, str) or not isinstance(entry, dict):
-            raise DisentrecError(f"{name!r} is no name with a mapping", where=path)
-        check_names(name, (), path)
-    return {name: _make(Source, {"name": name, **entry}, path) for name, entry in content.items()}

@@ -15,8 +15,9 @@ from disentrec.study.cases import has_features, known_dataset, modalities, publi
 from disentrec.study.datasets import dataset_folder
 from disentrec.study.features import known_features, publish_features
 from disentrec.study.grid import run_grid
-from disentrec.study.papers import Artefact, Budget, Paper, Row, load_paper, paper_names, sources
+from disentrec.study.papers import Artefact, Budget, Paper, Row, load_paper, paper_names
 from disentrec.study.runner import CHECKPOINT_SECONDS
+from disentrec.study.sources import sources
 from disentrec.study.spec import RunSpec, encoded_for, training_settings
 from disentrec.study.store import RunRecord, Store
 from disentrec.training.tasks import TASKS

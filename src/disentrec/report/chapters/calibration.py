@@ -7,7 +7,7 @@ from IPython.display import Markdown
 
 from disentrec.report import tables
 from disentrec.report.chapter import Chapter, mean_sd
-from disentrec.study.papers import reported
+from disentrec.study.reported import reported
 
 #: The artefact of reported.csv that holds MMRec's published table; which rows stand beside it says addrl.yaml.
 PUBLISHED = "calibration"

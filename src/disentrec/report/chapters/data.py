@@ -17,7 +17,7 @@ from disentrec.paths import GENERATED, RESULTS
 from disentrec.report.tables import CEILING_LABELS, NOT_RUN, dataset_title, myst_table, percent, show
 from disentrec.study import Store
 from disentrec.study.cases import CEILINGS, known_cases, known_dataset
-from disentrec.study.papers import reported
+from disentrec.study.reported import reported
 
 #: Titles whose pictures are shown in the book; the renderer draws just what they say.
 SHOWN = (

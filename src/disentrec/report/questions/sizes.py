@@ -13,7 +13,7 @@ from disentrec.report.chapter import Chapter
 from disentrec.report.chapters import id_figures
 from disentrec.report.truth.parts import together
 from disentrec.study import RowResult, Study
-from disentrec.study.papers import sources
+from disentrec.study.sources import sources
 
 NOTHING_YET = "Nothing to say before the runs are there."
 #: Settings of AD-DRL that the page on fineness varies -> as printed.
