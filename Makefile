@@ -39,7 +39,7 @@ test: $(VENV)/.test _build/rerun.md $(BUNDLE) ## Every check: style, notebooks, 
 	$(if $(wildcard notebooks/*.ipynb),$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb)
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	$(BIN)/python -m pytest tests
-	$(if $(CHAPTERS),$(BIN)/python -m pytest --nbval --nbval-current-env $(CHAPTERS))
+	$(if $(CHAPTERS),$(BIN)/python -m pytest --nbval --nbval-current-env -n $(JOBS) --dist loadscope $(CHAPTERS))
 
 check: $(VENV)/.test ## The quick checks: style, tests without studies and browser, three chapters
 	$(BIN)/ruff check .
