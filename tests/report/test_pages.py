@@ -89,7 +89,7 @@ def test_the_findings_count_verdicts_and_tell_refuted_from_unclear():
     worse = {**claim("MMSBR-1", "mmsbr", "not reproduced"), "interval": [-0.03, -0.01]}
     rising = {**claim("DIMO-5", "dimo", "not reproduced"), "interval": [0.001, 0.002], "unit": "cka"}
     text = findings([better, unclear, worse, rising, claim("IDSF-6", "idsf", "not yet run")])
-    assert text.startswith("Of 5 claims, 4 are decided: **1 reproduced, 0 partly, 3 not reproduced**.")
+    assert text.startswith("4 of 5 claims are decided: **1 reproduced, 0 partly, 3 not reproduced**.")
     assert "reproduced: beats baselines (DIMO-1)." in text and "beats the baselines: DIMO-1 reproduced." in text
     assert "of these 3 claims" in text and "zero for MMSBR-1, DIMO-5;" in text
     assert "\n3 of the 4 verdicts rest on the embedded shop alone." in text

@@ -90,10 +90,8 @@ def findings(entries: Sequence[dict[str, Any]]) -> str:
     decided = [*held, *partly, *failed]
     if not decided:
         return "No claim was decided yet.\n"
-    said = [
-        f"Of {len(entries)} claims, {len(decided)} are decided: **{len(held)} reproduced, {len(partly)} partly,"
-        f" {len(failed)} not reproduced**."
-    ]
+    share = f"All {len(entries)} claims" if len(decided) == len(entries) else f"{len(decided)} of {len(entries)} claims"
+    said = [f"{share} are decided: **{len(held)} reproduced, {len(partly)} partly, {len(failed)} not reproduced**."]
     names = "; ".join(f"{entry['claim']} ({entry['id']})" for entry in held)
     said += [f"What is reproduced: {names}."] * bool(held)
     beats = [f"{e['id']} {e['verdict']}" for e in decided if e["claim"].startswith("beats")]
