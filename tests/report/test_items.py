@@ -101,12 +101,18 @@ def test_the_landing_figure_joins_the_papers_of_a_task(page, monkeypatch):
         def metric(self, name):
             return [0.25]
 
-    def planned(store):
-        dimo, mmsbr = Study("dimo", "demo", study.store.root), study
-        yield dimo, "main", "bazaar-tiny", [Row("pop", "pop"), Row("narm", "narm"), Row("dimo", "dimo")]
-        yield mmsbr, "main", "bazaar-tiny", [Row("sasrec", "sasrec"), Row("mmsbr", "mmsbr"), Row("released", "mmsbr")]
+    tables = {
+        "dimo": [Row("pop", "pop"), Row("narm", "narm"), Row("dimo", "dimo")],
+        "mmsbr": [Row("sasrec", "sasrec"), Row("mmsbr", "mmsbr"), Row("released", "mmsbr")],
+    }
 
-    monkeypatch.setattr(pages, "_planned", planned)
+    def planned(store):
+        for name, rows in tables.items():
+            found = Study(name, "demo", store)
+            monkeypatch.setattr(found, "result", lambda *_, rows=rows: rows)
+            yield found, found.paper.artefact("main"), "bazaar-tiny"
+
+    monkeypatch.setattr(pages, "planned", planned)
     ((title, dots, optimum),) = pages.story_lines(study.store.root)
     assert title == "Bazaar (tiny)" and np.isfinite(optimum)
     assert [label for label, _, _ in dots] == ["pop", "narm", "dimo", "mmsbr", "released"]
