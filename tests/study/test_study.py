@@ -155,6 +155,13 @@ def test_command_line_says_what_is_wrong_and_what_is_valid(arguments, message, c
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("jobs", ["0", "-1", "1.5", "two", ""])
+def test_jobs_are_a_whole_number_of_at_least_one(jobs, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["study", "dimo", f"--jobs={jobs}"])
+    assert f"{jobs!r} is no whole number of at least 1" in capsys.readouterr().err
+
+
 def test_train_command_prints_the_test_metrics(capsys, tmp_path, monkeypatch):
     import disentrec.study.datasets as datasets
 

@@ -120,10 +120,10 @@ def table_lines(store: Store) -> Iterable[dict[str, Any]]:
     for study, artefact, dataset in _planned(store):
         for result in study.result(artefact.id, dataset):
             if result.records:
-                planned = len(result.records) + result.missing
+                count = len(result.records) + result.missing
                 runs = " ".join(record.path.stem for record in result.records)
                 place = (study.paper.id, artefact.id, result.row.id, result.row.label, study.budget.name, dataset)
-                yield dict(zip(TABLE, (*place, planned, runs), strict=True))
+                yield dict(zip(TABLE, (*place, count, runs), strict=True))
 
 
 def manifest(records: Sequence[RunRecord], unnamed: Sequence[str]) -> dict[str, Any]:

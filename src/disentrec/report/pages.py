@@ -20,8 +20,8 @@ from disentrec.evaluation.metrics import per_case
 from disentrec.report.figures import BLUE, GREEN, INK, MUTED, ORANGE, RED, STYLE, figure, myst_figure
 from disentrec.report.limits import limits_table
 from disentrec.report.models.overview import models_tables
-from disentrec.report.scorecard import HEADER, VERDICTS, scorecard, scorecard_row, scorecard_table
-from disentrec.report.tables import dataset_title, known_optimum, metric_title, myst_table, signed
+from disentrec.report.scorecard import HEADER, VERDICTS, scorecard_row, scorecard_table
+from disentrec.report.tables import dataset_title, known_optimum, metric_title, myst_table, plain_table, signed
 from disentrec.study import RowResult, load_paper, paper_names, planned
 from disentrec.study.cases import known_cases
 from disentrec.study.store import Store
@@ -40,12 +40,8 @@ RERUN = {"session": ("prec@20", "mrr@20"), "top-n": ("ndcg@20", "recall@20")}
 Line = tuple[str, list[tuple[str, float, str]], float]
 
 
-def write_pages(store: Path | str, folder: Path, entries: Sequence[dict[str, Any]] | None = None) -> None:
-    """Writes what prose pages include into `folder`, computed from the records of a store.
-
-    `entries`: its scorecard, where it is at hand.
-    """
-    entries = scorecard(store) if entries is None else entries
+def write_pages(store: Path | str, folder: Path, entries: Sequence[dict[str, Any]]) -> None:
+    """Writes what prose pages include into `folder`, computed from the records of a store and its scorecard."""
     _write(folder / "scorecard.md", landing_scorecard(entries))
     _write(folder / "findings.md", findings(entries))
     _write(folder / "not_yet_run.md", not_yet_run(store, entries))
@@ -64,9 +60,8 @@ def write_readme(path: Path, entries: Sequence[dict[str, Any]]) -> None:
 
 def readme_scorecard(entries: Sequence[dict[str, Any]]) -> str:
     """Returns the scorecard as a plain Markdown table, with links that work in the repository."""
-    rows = [HEADER, [":--"] * len(HEADER), *(scorecard_row(entry, "book/chapters") for entry in entries)]
-    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    return _unbroken(table)
+    table = plain_table(HEADER, [scorecard_row(entry, "book/chapters") for entry in entries])
+    return _unbroken(table.replace("--:", ":--"))  # words, not numbers
 
 
 def landing_scorecard(entries: Sequence[dict[str, Any]]) -> str:

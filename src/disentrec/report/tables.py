@@ -38,9 +38,13 @@ USER_CEILING_LABELS = {"all": "Optimum (lower bound)", "type": "Optimum (lower b
 
 def myst_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str, name: str) -> str:
     """Returns a numbered MyST table; `name` is the label other pages refer to."""
+    return f"```{{table}} {caption}\n:name: {name}\n\n{plain_table(header, rows)}```\n"
+
+
+def plain_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a Markdown table without caption or number: words on the left, then numbers."""
     align = [":--"] + ["--:"] * (len(header) - 1)
-    lines = [f"| {' | '.join(map(_cell, line))} |" for line in (header, align, *rows)]
-    return "\n".join([f"```{{table}} {caption}", f":name: {name}", "", *lines, "```", ""])
+    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in (header, align, *rows))
 
 
 def show(*parts: str) -> Markdown | None:
