@@ -102,10 +102,10 @@ def measure(name: str, folder: Path, count: int) -> dict:
             model(asked)
     found["forward"] = _stage(seconds, work)
     started = time.perf_counter()
-    ranks = task.rank(model, "valid")
+    ranks = task.rank(model, "valid", training)
     seconds = time.perf_counter() - started
     with counted() as work:
-        task.rank(model, "valid")
+        task.rank(model, "valid", training)
     found["evaluation"] = _stage(seconds, work)
     steps = -(-len(task.split.train) // training.batch_size)
     return {

@@ -41,11 +41,11 @@ class Deadly:
     def __getattr__(self, name):
         return getattr(self.task, name)
 
-    def rank(self, model, part):
+    def rank(self, model, part, training):
         self.seen.append(part)
         if len(self.seen) == self.last:
             raise Killed
-        return self.task.rank(model, part)
+        return self.task.rank(model, part, training)
 
 
 def task_of(kind, protocol):

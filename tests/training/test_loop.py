@@ -159,6 +159,24 @@ def test_users_selected_on_test_are_reported_from_the_epoch_of_the_best_test_rec
     assert counts.tolist() == [2] * 60 and topn_from_ranks(arrays["test_rank"], counts) == metrics
 
 
+def test_some_users_judge_every_run_and_all_are_tested(world):
+    task, training = TopNTask(world.split, Protocol()), Training(epochs=2, batch_size=64, validation_users=20)
+    valid, judges = world.split.valid, []
+    for seed in (0, 1):
+        model, asked = models.build("bpr", {"dim": 4}, world.catalogue, seed=seed), []
+        model.register_forward_pre_hook(lambda _, given, asked=asked: asked.append(given[0].numpy()))
+        result = train(model, task, training, seed=seed)
+        judges += asked
+        assert len(task.rank(model, "test", training)) == len(world.split.test)
+        assert np.array_equal(asked[-1], world.split.test.some_users)
+        mine = np.isin(valid.users, asked[0])
+        counts = np.unique(valid.users[mine], return_counts=True)[1]
+        found = topn_from_ranks(task.rank(model, "valid", Training())[mine], counts)
+        assert result.curves[result.best_epoch]["valid"] == found
+    assert len(judges[0]) == 20 < len(valid.some_users)
+    assert all(np.array_equal(users, judges[0]) for users in judges)
+
+
 def test_users_of_the_same_seed_have_the_same_bytes(world):
     states = []
     for seed in (0, 0, 1):

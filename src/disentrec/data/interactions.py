@@ -74,6 +74,11 @@ class Pairs:
         """Returns the items of one user."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
+    def of_users(self, users: np.ndarray) -> Pairs:
+        """Returns the pairs of some users, in their order."""
+        kept = np.isin(self.users, users)
+        return Pairs(self.n_users, self.n_items, self.users[kept], self.items[kept])
+
     def contains(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Returns which of the given pairs are among these, of the broadcast shape, bool."""
         wanted = np.asarray(users * self.n_items + items)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from disentrec.errors import DisentrecError
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bpr, squared_norm, xavier
+from disentrec.models.layers import softplus
 from disentrec.models.modalities import Contents, Dense
 
 
@@ -123,7 +124,7 @@ class DMRL(TopNModel):
         # W tanh x = 2 W sigmoid 2x - W 1, which takes a third of the time.
         inner = torch.addcmul(2 * bias, heard, norm, value=2).sigmoid()
         logits = torch.tensordot(2 * self.attend.weight, inner, 1) - weight
-        return (logits.softmax(0) * F.softplus(fit)).sum(0)
+        return (logits.softmax(0) * softplus(fit)).sum(0)
 
 
 def neighbour_correlation(x: Tensor) -> Tensor:

@@ -236,6 +236,17 @@ def last_row(rows: Tensor, length: Tensor) -> Tensor:
     return rows[torch.arange(len(rows), device=rows.device), length - 1]
 
 
+def softplus(x: Tensor) -> Tensor:
+    """Returns ln(1 + exp(x)), of the shape of `x`.
+
+    Without gradient it is written so that a CPU takes a tenth of the time, for it has no vector form of log1p; off by
+    at most 2e-7, or by rounding where the value is larger.
+    """
+    if torch.is_grad_enabled() or x.dtype != torch.float32:
+        return F.softplus(x)
+    return x.relu() - x.abs().sigmoid().log()
+
+
 def unit(x: Tensor) -> Tensor:
     """Returns rows of length 1; a zero row stays zero (norms are clipped at 1e-8, as in torch's cosine)."""
     return x / x.norm(dim=-1, keepdim=True).clamp(min=1e-8)

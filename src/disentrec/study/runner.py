@@ -190,7 +190,7 @@ def _score(
     if spec.protocol.select_on_test:
         test, ranks = task.selected_on_test(result.test_ranks, spec.training)
         return {"valid": {}, "test": test}, arrays | ranks
-    ranks = task.rank(model, "test")
+    ranks = task.rank(model, "test", spec.training)
     arrays["test_rank"] = ranks
     valid = next(entry["valid"] for entry in result.curves if entry["epoch"] == result.best_epoch)
     return {"valid": valid, "test": task.metrics(ranks, "test", spec.training)}, arrays

@@ -33,6 +33,8 @@ class Training:
     #: batch holds, one of their items each), and how many negatives per positive.
     sampler: str = "interaction"
     negatives: int = 1
+    #: Top-N: epochs are judged by so many users of the validation part, drawn once for all runs; 0: by all of them.
+    validation_users: int = 0
 
 
 @dataclass
@@ -95,11 +97,11 @@ def train(
         entry = {"epoch": epoch, "loss": losses}
         result.curves.append(entry)
         if protocol.select_on_test:
-            result.test_ranks.append(task.rank(model, "test"))
+            result.test_ranks.append(task.rank(model, "test", training))
             entry["test"] = task.metrics(result.test_ranks[-1], "test", training)
             result.best_epoch = epoch
             continue
-        entry["valid"] = task.metrics(task.rank(model, "valid"), "valid", training)
+        entry["valid"] = task.metrics(task.rank(model, "valid", training), "valid", training)
         value = entry["valid"][task.selection]
         log.info("epoch %d: %s, validation %s %.4f", epoch, _brief(losses), task.selection, value)
         if value > best_value:
@@ -144,9 +146,9 @@ def _score_untrained(
     """Scores a model without parameters as if it had been trained for one epoch."""
     result.best_epoch = 0
     if task.protocol.select_on_test:
-        result.test_ranks.append(task.rank(model, "test"))
+        result.test_ranks.append(task.rank(model, "test", training))
     else:
-        valid = task.metrics(task.rank(model, "valid"), "valid", training)
+        valid = task.metrics(task.rank(model, "valid", training), "valid", training)
         result.curves.append({"epoch": 0, "valid": valid})
     return result
 

@@ -25,6 +25,7 @@ from disentrec.models.base import PairBatch, SessionModel, TopNModel
 from disentrec.training.samplers import pair_batches
 
 if TYPE_CHECKING:
+    from disentrec.data.interactions import Pairs
     from disentrec.data.schema import Dataset
     from disentrec.training.loop import Training
 
@@ -44,7 +45,7 @@ class SessionTask:
         """Yields one epoch."""
         return batches(self.split.train, training.batch_size, rng, overlap_last=self.protocol.overlap_last_batch)
 
-    def rank(self, model: SessionModel, part: str) -> np.ndarray:
+    def rank(self, model: SessionModel, part: str, training: Training) -> np.ndarray:
         """Returns the rank of every case's target in "valid" or "test", (cases,)."""
         return rank_cases(model, getattr(self.split, part))
 
@@ -83,13 +84,13 @@ class TopNTask:
         """Yields one epoch."""
         return pair_batches(self.split.train, training, rng, repeated=self.protocol.repeated_negatives)
 
-    def rank(self, model: TopNModel, part: str) -> np.ndarray:
+    def rank(self, model: TopNModel, part: str, training: Training) -> np.ndarray:
         """Returns the rank of every held-out pair in "valid" or "test", (pairs,); at test, validation items compete."""
-        return rank_pairs(model, self.split.masked, getattr(self.split, part))
+        return rank_pairs(model, self.split.masked, self._pairs(part, training))
 
     def metrics(self, ranks: np.ndarray, part: str, training: Training) -> dict[str, float]:
         """Returns the metrics of a part, mean over its users."""
-        return topn_from_ranks(ranks, self._counts(part))
+        return topn_from_ranks(ranks, _counts(self._pairs(part, training)))
 
     def selected_on_test(
         self, history: list[np.ndarray], training: Training
@@ -103,12 +104,22 @@ class TopNTask:
         """Returns whose held-out items the ranks are of: users, and how many each has."""
         return {
             "test_user": self.split.test.some_users.astype(np.int32),
-            "test_count": self._counts("test").astype(np.int32),
+            "test_count": _counts(self.split.test).astype(np.int32),
         }
 
-    def _counts(self, part: str) -> np.ndarray:
-        pairs = getattr(self.split, part)
-        return np.diff(pairs.offsets)[pairs.some_users]
+    def _pairs(self, part: str, training: Training) -> Pairs:
+        """Returns the held-out pairs of a part; of validation, those of the users who are asked."""
+        pairs, wanted = getattr(self.split, part), training.validation_users
+        if part == "test" or not 0 < wanted < len(pairs.some_users):
+            return pairs
+        # Drawn by the split, not by a run: every seed of every model is judged by the same users.
+        rng = np.random.default_rng(self.protocol.split_seed)
+        return pairs.of_users(rng.choice(pairs.some_users, wanted, replace=False))
+
+
+def _counts(pairs: Pairs) -> np.ndarray:
+    """Returns how many items each user has that has any."""
+    return np.diff(pairs.offsets)[pairs.some_users]
 
 
 Task = SessionTask | TopNTask

@@ -109,7 +109,7 @@ def retrained(record: RunRecord) -> dict[str, Any]:
     task = task_of("session", dataset, spec.protocol)
     model = models.build(spec.model, spec.settings, catalogue(dataset, task.split, spec.encoded), spec.seed)
     train(model, task, spec.training, spec.seed)
-    metrics = task.metrics(task.rank(model, "test"), "test", spec.training)
+    metrics = task.metrics(task.rank(model, "test", spec.training), "test", spec.training)
     scores = {"record": spec.hash, "mrr": metrics["mrr@20"], "published": record.metric("mrr@20")}
     return {"model": scores, **export(model.eval(), dataset, task.split, folder)}
 
