@@ -228,12 +228,17 @@ class Chapter:
         return self.only or study.datasets(self.artefact)
 
     def published(self) -> Iterator[tuple[Study, str]]:
-        """Yields what the store knows of; the rest is listed by `left`."""
+        """Yields what the store knows of; the rest is listed by `left`.
+
+        A table of which fewer than half the rows have runs, shared with other tables, is left out unless asked for.
+        """
         for study in self.studies.values():
             for dataset in self._names(study):
                 if known_dataset(study.store, dataset) is None:
                     continue
-                if any(row.records for row in study.result(self.artefact.id, dataset)):
+                rows = study.result(self.artefact.id, dataset)
+                begun = sum(bool(row.records) for row in rows)
+                if begun and (self.only or 2 * begun >= len(rows)):
                     yield study, dataset
 
 
