@@ -12,7 +12,7 @@ from IPython.display import Markdown
 from disentrec.paths import RESULTS, ROOT
 from disentrec.report import figures, tables
 from disentrec.report.scorecard import format_effect, scorecard
-from disentrec.study import RunRecord, Study
+from disentrec.study import RunRecord, Study, half_run
 from disentrec.study.cases import known_cases, known_dataset
 
 VERDICT_CLASS = {"reproduced": "tip", "partly": "note", "not reproduced": "warning"}
@@ -237,8 +237,7 @@ class Chapter:
                 if known_dataset(study.store, dataset) is None:
                     continue
                 rows = study.result(self.artefact.id, dataset)
-                begun = sum(bool(row.records) for row in rows)
-                if begun and (self.only or 2 * begun >= len(rows)):
+                if half_run(rows) or (self.only and any(row.records for row in rows)):
                     yield study, dataset
 
 

@@ -3,6 +3,6 @@
 from disentrec.study.papers import load_paper, paper_names
 from disentrec.study.spec import RunSpec
 from disentrec.study.store import RunRecord, Store
-from disentrec.study.study import RowResult, Study, planned
+from disentrec.study.study import RowResult, Study, half_run, planned
 
-__all__ = ["RowResult", "RunRecord", "RunSpec", "Store", "Study", "load_paper", "paper_names", "planned"]
+__all__ = ["RowResult", "RunRecord", "RunSpec", "Store", "Study", "half_run", "load_paper", "paper_names", "planned"]

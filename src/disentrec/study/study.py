@@ -196,6 +196,12 @@ class Study:
         return info
 
 
+def half_run(results: Sequence[RowResult]) -> bool:
+    """Returns whether at least half of a table's rows have runs; one with fewer has but what it shares with others."""
+    begun = sum(bool(result.records) for result in results)
+    return begun > 0 and 2 * begun >= len(results)
+
+
 def planned(store: Path | str = RESULTS) -> Iterator[tuple[Study, Artefact, str]]:
     """Yields every table of every paper and budget with each data set it is planned on."""
     for name in paper_names():

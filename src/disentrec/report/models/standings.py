@@ -10,7 +10,7 @@ import numpy as np
 
 from disentrec.paths import ROOT
 from disentrec.reading import read_yaml
-from disentrec.study import RowResult, RunSpec, Study, load_paper, paper_names
+from disentrec.study import RowResult, RunSpec, Study, half_run, load_paper, paper_names
 from disentrec.study.cases import known_dataset
 from disentrec.study.study import selection_metric
 
@@ -73,8 +73,11 @@ def _tables(store: Path | str, main: bool, known: set[str]) -> list[Standing]:
 
 
 def _standing(study: Study, artefact: str, dataset: str, chapter: str | None) -> Standing | None:
+    results = study.result(artefact, dataset)
+    if not half_run(results):
+        return None  # its page does not show it either
     rows: dict[str, Place] = {}
-    for result in study.result(artefact, dataset):
+    for result in results:
         place = _place(result)
         if place is not None and result.row.id != "released":
             rows.setdefault(place.spec.model, place)
