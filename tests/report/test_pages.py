@@ -113,8 +113,9 @@ def test_an_empty_store_leaves_every_planned_run_with_its_command(tmp_path):
     text = not_yet_run(tmp_path, [claim("DIMO-2", "dimo", "not yet run"), claim("DIMO-1", "dimo", "partly")])
     for name in paper_names():
         paper = load_paper(name)
-        for budget in paper.budgets:
-            assert f"\ndisentrec study {name} --budget {budget} --jobs 4\n" in text
+        for budget, plan in paper.budgets.items():
+            datasets = [one.datasets.get(budget, plan.datasets) for one in paper.artefacts.values()]
+            assert (f"\ndisentrec study {name} --budget {budget} --jobs 4\n" in text) is any(datasets)
         for artefact in paper.artefacts.values():
             if artefact.datasets.get("demo", ("bazaar-demo",)):
                 assert f"| {artefact.title} (`{artefact.id}`) | Bazaar" in text

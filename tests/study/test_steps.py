@@ -44,7 +44,7 @@ def test_first_and_last_row_are_those_of_the_audit(study, paper, features):
     audit, steps = made.paper.artefact("audit"), made.paper.artefact("waterfall")
     assert steps.rows[0].id == audit.reference and steps.rows[-1].id == "released"
     for row in (steps.rows[0].id, "released"):
-        assert len(hashes(made, "audit", row)) == made.budget.seeds["other"]
+        assert len(hashes(made, "audit", row)) == made.budget.seeds["main"]
         assert hashes(made, "waterfall", row) == hashes(made, "audit", row)
 
 
