@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from disentrec.data.protocol import Protocol
 from disentrec.data.schema import read_dataset
 from disentrec.encode.store import feature_records, read_feature, write_feature
 from disentrec.errors import DisentrecError
-from disentrec.study import RunSpec, Store
+from disentrec.study import RunSpec, Store, Study
 from disentrec.study.features import RECIPES, known_features, make_feature, publish_features
 from disentrec.study.runner import run, user_catalogue
 from disentrec.study.sources import sources
@@ -113,6 +114,30 @@ def test_publishing_makes_what_is_missing_once_and_needs_no_data_afterwards(tmp_
     assert (folder / "encoded" / "image_wrong.npy").stat().st_mtime_ns == stamp
     monkeypatch.setattr("disentrec.study.features.dataset_folder", None)
     assert publish_features(store, "bazaar-tiny") == made
+
+
+def test_a_grid_makes_the_features_that_the_store_knows_and_the_data_lack(tmp_path, monkeypatch):
+    folder = tmp_path / "bazaar-tiny"
+    shop = write_bazaar(folder, BazaarParameters.preset("tiny"))
+    for place in ("features", "study"):
+        monkeypatch.setattr(f"disentrec.study.{place}.dataset_folder", lambda name: folder)
+    source = sources()["bazaar-tiny"]
+    recipes = {"image_wrong": {"recipe": "wrong-rows", "of": "image", "share": 0.5}}
+    monkeypatch.setitem(sources(), "bazaar-tiny", type(source)(**{**vars(source), "encoded": recipes}))
+    study = Study("idsf", "demo", tmp_path / "store")
+    publish_features(study.store, "bazaar-tiny")
+    spec = spec_of(shop, content=("image_wrong",))
+    shutil.rmtree(folder / "encoded")
+    finished = []
+
+    def engine(specs, folders, store, **options):
+        finished.append([run(spec, folders(spec.dataset), store) for spec in specs])
+
+    study._run([spec], engine)
+    assert (folder / "encoded" / "image_wrong.npy").exists() and finished[0][0].finished
+    shutil.rmtree(folder / "encoded")
+    study._run([spec], engine)  # nothing left to run: nothing made
+    assert not (folder / "encoded").exists()
 
 
 def test_the_study_names_recipes_that_exist():

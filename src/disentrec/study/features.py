@@ -1,7 +1,8 @@
 """Features of the study made beside a dataset folder: pseudo-modalities, known noise, known gaps, released bugs.
 
 papers/datasets.yaml names them with a recipe and its options; `publish_features` makes what is missing and keeps the
-records in the store, so that every spec can be rebuilt where the data may not be.
+records in the store, so that every spec can be rebuilt where the data may not be. Where the records came with the
+store and the data came later, `complete_features` makes the features before runs read them.
 """
 
 from __future__ import annotations
@@ -41,6 +42,18 @@ def publish_features(store: Store, name: str) -> dict[str, dict[str, Any]]:
     recipes = sources()[name].encoded if name in sources() else {}
     if recipes and set(recipes) <= set(known):
         return known
+    here = complete_features(name)
+    if not here:
+        return known
+    path = _path(store, name)
+    text = json.dumps(here, indent=1, sort_keys=True) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+    return here
+
+
+def complete_features(name: str) -> dict[str, dict[str, Any]]:
+    """Makes the features of a data set's recipes that its folder on this machine lacks; returns all its records."""
+    recipes = sources()[name].encoded if name in sources() else {}
     folder = dataset_folder(name)
     here = feature_records(folder)
     missing = {feature: recipe for feature, recipe in recipes.items() if feature not in here}
@@ -48,11 +61,6 @@ def publish_features(store: Store, name: str) -> dict[str, dict[str, Any]]:
         dataset = read_dataset(folder)
         for feature, recipe in missing.items():
             here[feature] = make_feature(dataset, feature, recipe)
-    if not here:
-        return known
-    path = _path(store, name)
-    text = json.dumps(here, indent=1, sort_keys=True) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
     return here
 
 

@@ -13,7 +13,7 @@ from disentrec.errors import DisentrecError
 from disentrec.paths import RESULTS
 from disentrec.study.cases import has_features, known_dataset, modalities, publish_dataset, split_rule
 from disentrec.study.datasets import dataset_folder
-from disentrec.study.features import known_features, publish_features
+from disentrec.study.features import complete_features, known_features, publish_features
 from disentrec.study.grid import run_grid
 from disentrec.study.papers import Artefact, Budget, Paper, Row, load_paper, paper_names
 from disentrec.study.runner import CHECKPOINT_SECONDS
@@ -98,14 +98,19 @@ class Study:
             for model in dict.fromkeys(row.model for row in self.rows(artefact, dataset) if row.tuned)
             for spec in self.tuning_specs(model, artefact.tuned_on or dataset)
         ]
-        engine(tuning, dataset_folder, self.store, jobs=jobs, checkpoint=checkpoint)
+        self._run(tuning, engine, jobs=jobs, checkpoint=checkpoint)
         specs = [
             spec
             for artefact, dataset in planned
             for row in self.rows(artefact, dataset)
             for spec in self.row_specs(artefact, row, dataset)
         ]
-        engine(specs, dataset_folder, self.store, jobs=jobs, checkpoint=checkpoint)
+        self._run(specs, engine, jobs=jobs, checkpoint=checkpoint)
+
+    def _run(self, specs: Sequence[RunSpec], engine: Callable[..., list[RunRecord]], **options: Any) -> None:
+        for dataset in sorted({spec.dataset for spec in specs if spec.encoded and self.store.get(spec) is None}):
+            complete_features(dataset)
+        engine(specs, dataset_folder, self.store, **options)
 
     def tuning_specs(self, model: str, dataset: str) -> list[RunSpec]:
         """Returns the specs a model is tuned over: as many for every model as the budget says."""
