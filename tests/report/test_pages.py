@@ -22,7 +22,7 @@ from disentrec.report.pages import (
     story_figure,
     write_readme,
 )
-from disentrec.report.tables import compared_with
+from disentrec.report.tables import compared_with, plain_table
 from disentrec.study import Study
 from disentrec.study.papers import load_paper, paper_names
 from disentrec.study.spec import RunSpec
@@ -52,9 +52,22 @@ def save(store, seed, mrr, model="pop", status="finished"):
     store.save(spec, content, {"test_rank": np.ones(2, np.float32)})
 
 
-def test_verdicts_become_badges_and_words_are_aligned_left():
-    table = "| :-- | --: |\n| DIMO-1 | **not reproduced** |\n"
+def test_verdicts_become_badges():
+    table = "| :-- | :-- |\n| DIMO-1 | **not reproduced** |\n"
     assert badges(table) == "| :-- | :-- |\n| DIMO\u20111 | {bdg-danger}`not reproduced` |\n"
+
+
+def test_words_are_aligned_left_and_numbers_right():
+    header, rows = ["model", "reads", "MRR", "seeds"], [["a", "text", "1", "5"]]
+    found = [plain_table(header, rows, align).splitlines()[1] for align in ("lr", "llr", "lrl", "l", "llrr")]
+    assert found == [
+        "| :-- | --: | --: | --: |",
+        "| :-- | :-- | --: | --: |",
+        "| :-- | --: | :-- | :-- |",
+        "| :-- | :-- | :-- | :-- |",
+        "| :-- | :-- | --: | --: |",
+    ]
+    assert plain_table(header, rows).splitlines()[1] == found[0]
 
 
 def test_a_readme_repeats_the_scorecard_between_its_marks_and_nowhere_else(tmp_path):

@@ -76,7 +76,10 @@ class Pairs:
 
     def of_users(self, users: np.ndarray) -> Pairs:
         """Returns the pairs of some users, in their order."""
-        kept = np.isin(self.users, users)
+        return self.where(np.isin(self.users, users))
+
+    def where(self, kept: np.ndarray) -> Pairs:
+        """Returns some of the pairs, in their order. kept: (pairs,) bool, or ascending positions."""
         return Pairs(self.n_users, self.n_items, self.users[kept], self.items[kept])
 
     def contains(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:

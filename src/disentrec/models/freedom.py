@@ -105,7 +105,7 @@ def thin(train: Pairs, dropout: float) -> Pairs:
     noise = -torch.empty_like(weights).exponential_().log()
     count = int(len(train) * (1 - dropout))
     kept = (weights.log() + noise).topk(count, sorted=False).indices.sort().values.numpy()
-    return Pairs(train.n_users, train.n_items, train.users[kept], train.items[kept])
+    return train.where(kept)
 
 
 def feature_shares(names: tuple[str, ...], image_weight: float) -> list[float]:

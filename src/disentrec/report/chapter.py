@@ -188,9 +188,7 @@ class Chapter:
         header = ["", "what the released code does", "where", "switch, or why there is none", "verified by"]
         url = f"[{self.paper.commit[:7]}]({self.paper.repository}/tree/{self.paper.commit})"
         caption = f"Departures of the released code from the paper, at commit {url}."
-        return tables.show(
-            tables.myst_table(header, rows, caption, f"tbl-{self.paper.id}-deviations").replace("--:", ":--")
-        )
+        return tables.show(tables.myst_table(header, rows, caption, f"tbl-{self.paper.id}-deviations", "l"))
 
     def left(self) -> Markdown:
         """Returns what of this artefact was not run, with the command that runs it."""

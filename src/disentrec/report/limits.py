@@ -32,8 +32,7 @@ def limits_table(store: Path | str) -> str:
         "Models that might have gained from more epochs: in at least"
         f" {100 * SHARE:.0f} % of their runs, the best epoch on validation was the last one allowed."
     )
-    table = myst_table(["Data", "Model", "Epochs allowed", "Runs that ended there"], rows, caption, "tbl-limits")
-    return table.replace("| :-- | --: |", "| :-- | :-- |", 1)
+    return myst_table(["Data", "Model", "Epochs allowed", "Runs that ended there"], rows, caption, "tbl-limits", "llr")
 
 
 def label(model: str) -> str:

@@ -60,8 +60,7 @@ def write_readme(path: Path, entries: Sequence[dict[str, Any]]) -> None:
 
 def readme_scorecard(entries: Sequence[dict[str, Any]]) -> str:
     """Returns the scorecard as a plain Markdown table, with links that work in the repository."""
-    table = plain_table(HEADER, [scorecard_row(entry, "book/chapters") for entry in entries])
-    return _unbroken(table.replace("--:", ":--"))  # words, not numbers
+    return _unbroken(plain_table(HEADER, [scorecard_row(entry, "book/chapters") for entry in entries], "l"))
 
 
 def landing_scorecard(entries: Sequence[dict[str, Any]]) -> str:
@@ -104,7 +103,6 @@ def findings(entries: Sequence[dict[str, Any]]) -> str:
 
 def badges(table: str) -> str:
     """Returns a scorecard table whose verdicts are badges and whose claim ids do not break."""
-    table = table.replace("--:", ":--")  # words, not numbers
     table = _unbroken(table)
     for verdict, kind in BADGES.items():
         table = table.replace(f"| **{verdict}** |", f"| {{bdg-{kind}}}`{verdict}` |")
@@ -123,10 +121,9 @@ def not_yet_run(store: Path | str, entries: Sequence[dict[str, Any]]) -> str:
         name = _name(paper)
         header = ["Table", "Data", "Runs done", "Left"]
         caption = f"{name}, budget *{budget}*: runs that are not done yet."
-        table = myst_table(header, rows, caption, f"tbl-left-{paper}-{budget}")
+        table = myst_table(header, rows, caption, f"tbl-left-{paper}-{budget}", "llr")
         command = f"```bash\ndisentrec study {paper} --budget {budget} --jobs 4\n```\n"
-        parts += [f"**{name}, {budget}.** {note}\n", command]
-        parts.append(table.replace("| :-- | --: |", "| :-- | :-- |"))
+        parts += [f"**{name}, {budget}.** {note}\n", command, table]
     parts = parts or ["Every planned run is done.\n"]
     open_claims = [
         [entry["id"], entry["claim"], entry["verdict"]]
@@ -135,8 +132,8 @@ def not_yet_run(store: Path | str, entries: Sequence[dict[str, Any]]) -> str:
     ]
     if open_claims:
         caption = "Claims that are not decided yet."
-        table = myst_table(["Claim", "What the paper says", "State"], open_claims, caption, "tbl-claims-open")
-        parts.append(table.replace("--:", ":--"))
+        header = ["Claim", "What the paper says", "State"]
+        parts.append(myst_table(header, open_claims, caption, "tbl-claims-open", "l"))
     return "\n".join(parts)
 
 

@@ -110,16 +110,15 @@ class Beside:
                 change = "" if np.isnan(answer.change) else f"{100 * answer.change:+.1f} %".replace("-", "−")
                 number = f"{self.sources.index(entry.source) + 1}"
                 rows.append([entry.paper, _what(entry, group), _value(entry), answer.ours, change, number])
-        header, align = (
-            ["", "what", "reported", "ours", "difference", "source"],
-            [":--", ":--", "--:", ":--", "--:", "--:"],
-        )
+        header, align = ["", "what", "reported", "ours", "difference", "source"], "llrlr"
         if not any(row[4] for row in rows):  # nothing of this group measures the same thing twice
-            header, align, rows = header[:4] + header[5:], align[:4] + align[5:], [row[:4] + row[5:] for row in rows]
+            header, rows = header[:4] + header[5:], [row[:4] + row[5:] for row in rows]
         caption = f"{group}: what is reported and what we have. Sources are numbered at the end of the page."
-        table = tables.myst_table(header, rows, caption, f"tbl-reported-{group.lower()}")
-        right = f"| :-- |{' --: |' * (len(header) - 1)}"  # these columns hold words
-        return tables.show(table.replace(right, f"| {' | '.join(align)} |", 1)) if rows else None
+        return (
+            tables.show(tables.myst_table(header, rows, caption, f"tbl-reported-{group.lower()}", align))
+            if rows
+            else None
+        )
 
     def source_list(self) -> Markdown:
         """Returns the numbered sources."""

@@ -171,7 +171,7 @@ def scorecard_table(entries: list[dict[str, Any]], paper: str | None = None, nam
         for entry in shown
     ]
     caption = "The claims and what became of them."
-    return myst_table([*HEADER, "Data"], rows, caption, name).replace("| --: |", "| :-- |")
+    return myst_table([*HEADER, "Data"], rows, caption, name, "l")
 
 
 def scorecard_row(entry: Mapping[str, Any], chapters: str) -> list[str]:

@@ -19,6 +19,7 @@ NOT_RUN = "not yet run"
 MARKUP = re.compile(r"[^\w .,;\u0080-\U0010ffff/()'%?-]|_")
 #: Metrics that fit beside a difference, its interval and its p on a page.
 WIDEST = 3
+ALIGN = {"l": ":--", "r": "--:"}
 #: So many rows with a reference of their own are named in a caption.
 MOST_NAMED = 6
 METRIC_NAMES = {
@@ -36,15 +37,18 @@ CEILING_LABELS = {
 USER_CEILING_LABELS = {"all": "Optimum (lower bound)", "type": "Optimum (lower bound), user type known"}
 
 
-def myst_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str, name: str) -> str:
-    """Returns a numbered MyST table; `name` is the label other pages refer to."""
-    return f"```{{table}} {caption}\n:name: {name}\n\n{plain_table(header, rows)}```\n"
+def myst_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str, name: str, align: str = "lr") -> str:
+    """Returns a numbered MyST table; `name` is the label other pages refer to, `align` that of `plain_table`."""
+    return f"```{{table}} {caption}\n:name: {name}\n\n{plain_table(header, rows, align)}```\n"
 
 
-def plain_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Returns a Markdown table without caption or number: words on the left, then numbers."""
-    align = [":--"] + ["--:"] * (len(header) - 1)
-    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in (header, align, *rows))
+def plain_table(header: Sequence[str], rows: Iterable[Sequence[str]], align: str = "lr") -> str:
+    """Returns a Markdown table without caption or number.
+
+    `align` has l (words) or r (numbers) for each column from the left; its last letter is that of all the rest.
+    """
+    marks = [ALIGN[side] for side in align.ljust(len(header), align[-1])]
+    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in (header, marks, *rows))
 
 
 def show(*parts: str) -> Markdown | None:

@@ -109,7 +109,7 @@ class PriceList:
             " (sessions) or NDCG@20 (users). On data without item features, D3, D4 and D10 are compared with D2, which"
             " gives the model a modality table. A link leads to file and line of the public code."
         )
-        return tables.show(tables.myst_table(header, rows, caption, "tbl-price-list").replace("--:", ":--"))
+        return tables.show(tables.myst_table(header, rows, caption, "tbl-price-list", "l"))
 
     def together(self) -> Markdown:
         """Returns all deviations of a paper at once, and what each group adds, one line per paper and data set."""
@@ -137,7 +137,7 @@ class PriceList:
             "All deviations of a release at once, with its hyper-parameters, against the model as described; last"
             " column: the points that each group adds to those before it."
         )
-        return tables.show(tables.myst_table(header, rows, caption, "tbl-price-together").replace("--:", ":--"))
+        return tables.show(tables.myst_table(header, rows, caption, "tbl-price-together", "l"))
 
     def unpriced(self) -> Markdown:
         """Returns the deviations without a switch, and why they carry no number."""
@@ -147,8 +147,8 @@ class PriceList:
             for d in unpriced(paper)
         ]
         header = ["", "what the released code does", "group", "why it carries no number", "verified by"]
-        table = tables.myst_table(header, rows, "Deviations that no switch turns on.", "tbl-price-without")
-        return tables.show(table.replace("--:", ":--"))
+        caption = "Deviations that no switch turns on."
+        return tables.show(tables.myst_table(header, rows, caption, "tbl-price-without", "l"))
 
     def findings(self) -> Markdown:
         """Returns a sentence per paper: what is clear, in points, the largest share first."""

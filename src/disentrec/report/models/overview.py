@@ -34,10 +34,7 @@ def models_tables(store: Path | str) -> str:
             f"{heading} Trained parameters, seconds of a whole run on one core, and {metric} in percent on the shop's"
             " test part, means over seeds, best first. A dash: not run there."
         )
-        table = myst_table(header, rows, caption, f"tbl-models-{task}")
-        alignment = "| :-- | :-- | --: | --: | --: | :-- |"
-        lines = [alignment if line.startswith("| :--") else line for line in table.splitlines()]
-        parts.append("\n".join(lines) + "\n")
+        parts.append(myst_table(header, rows, caption, f"tbl-models-{task}", "llrrrl"))
     return "\n".join(parts)
 
 

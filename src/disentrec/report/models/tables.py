@@ -42,13 +42,8 @@ def inputs(name: str) -> str:
         places = ", ".join(f"`features/{kind}.npy`" for kind in features)
         rows.append([", ".join(features), FEATURES.format(places), GOES_ON.get(name, ONE_IS_ENOUGH)])
     rows += [[kind, *INPUTS[kind]] for kind in reads if kind in INPUTS]
-    table = myst_table(
-        ["Input", "Where it stands", "If there is none"],
-        rows,
-        "What a dataset folder holds for it.",
-        f"tbl-model-{name}-inputs",
-    )
-    text = _left(table)
+    header = ["Input", "Where it stands", "If there is none"]
+    text = myst_table(header, rows, "What a dataset folder holds for it.", f"tbl-model-{name}-inputs", "l")
     paper = paper_of(name)
     without = paper.models[name].get("without_features", {}) if paper else {}
     if without:
@@ -92,12 +87,10 @@ def accuracy(name: str, own: Sequence[Standing]) -> str:
         rows.append([one.link, dataset_title(one.dataset), percent(row.mean) + spread, place, first, f"{row.seeds}"])
     metric = metric_title(own[0].metric)
     caption = f"{metric} in percent on test, mean ± sd over seeds, and the place among the models of the table."
-    table = myst_table(["Table", "Data", metric, "Place", "Best", "Seeds"], rows, caption, f"tbl-model-{name}-accuracy")
+    header = ["Table", "Data", metric, "Place", "Best", "Seeds"]
+    table = myst_table(header, rows, caption, f"tbl-model-{name}-accuracy", "llrrlr")
     after = "Places go by means; the linked tables say which differences are more than chance."
-    return (
-        table.replace("| :-- | --: |", "| :-- | :-- |", 1).replace("| --: | --: | --: |\n", "| --: | :-- | --: |\n", 1)
-        + f"\n{after}"
-    )
+    return f"{table}\n{after}"
 
 
 def settings(name: str) -> str:
@@ -118,7 +111,7 @@ def settings(name: str) -> str:
         counts = ", ".join(f"{budget.name} {min(budget.tuning, len(grid))}" for budget in paper.budgets.values())
         said = f"Its grid has {len(grid)} configurations, of which a budget takes the first ones: {counts}."
         said += " What begins with `training.` is given by `--training`, the rest by `--set`."
-    return _left(myst_table(header, rows, caption, f"tbl-model-{name}-settings")) + f"\n{said}"
+    return myst_table(header, rows, caption, f"tbl-model-{name}-settings", "l") + f"\n{said}"
 
 
 def label_of(name: str) -> str:
@@ -145,11 +138,6 @@ def largest(own: Sequence[Standing]) -> list[Standing]:
 def model_link(name: str) -> str:
     """Returns the printed name of a model, linked to its page."""
     return f"[{label_of(name)}](/book/models/{page_of(name)})"
-
-
-def _left(table: str) -> str:
-    """Returns a table of words, all columns aligned left."""
-    return table.replace("--:", ":--")
 
 
 def seconds(value: float) -> str:

@@ -79,8 +79,7 @@ def kinds_table(store: Path | str, budgets: Sequence[str] = ("demo", "real")) ->
         "The best of the four papers' models on every data set whose main table is complete, by the metric that models"
         " are chosen by (sessions MRR@20, users Recall@20). Lead: over the best other model, as a share of its value."
     )
-    text = tables.myst_table(header, rows, caption, "tbl-questions-kinds")
-    return tables.show(text.replace("| :-- | --: | --: | --: | --: | --: |", "| :-- | :-- | :-- | --: | :-- | --: |"))
+    return tables.show(tables.myst_table(header, rows, caption, "tbl-questions-kinds", "lllrlr"))
 
 
 def kinds_figure(store: Path | str, budgets: Sequence[str] = ("demo", "real")) -> Markdown:
