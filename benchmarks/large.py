@@ -106,8 +106,11 @@ def measure(name: str, file: Path) -> dict:
     # The selected state is kept beside the one that trains (training/loop.py).
     best = {key: value.detach().clone() for key, value in model.state_dict().items()}
     peaks["training"] = peak_mb() - before
+    started = time.perf_counter()
     rank_pairs(model, train, held_out, BLOCK)
+    ranking = time.perf_counter() - started
     found = {"peak_mb": peak_mb() - before, "step_ms": round(1000 * seconds, 2), "build_s": round(build, 3)}
+    found |= {"ranking_s": round(ranking, 3), "ranked_users": len(held_out.some_users)}
     kept = sum(value.numel() * value.element_size() for value in best.values())
     return found | {"imports_mb": before, "peaks_mb": peaks, "state_mb": round(kept / 1e6, 1)}
 
@@ -135,7 +138,8 @@ def _model(sizes: np.ndarray, entries: list[dict]) -> dict:
     weights = np.linalg.solve(design[:4], peaks[:4])
     imports = round(float(np.median([entry["imports_mb"] for entry in entries])))
     whole = imports + float(np.array([1, *LARGE]) @ weights)
-    return {
+    made = {"whole": entries[5] | {"all_mb": entries[5]["imports_mb"] + entries[5]["peak_mb"]}} if entries[5:] else {}
+    return made | {
         "sizes": [
             dict(zip(("interactions", "users", "items"), size.tolist(), strict=True)) | entry
             for size, entry in zip(sizes, entries, strict=True)

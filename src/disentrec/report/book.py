@@ -104,19 +104,20 @@ def execute_book(root: Path = ROOT, only: Sequence[str] | None = None, force: bo
     # The scorecard in results/ is made from these, and no input of its own.
     folders = [results / name for name in ("records", "datasets", "features")]
     trees = hash_trees([PACKAGE, *folders, root / "pyproject.toml"])
-    pages = root / "_build" / "chapters" / "pages.json"
-    pages_stale = only is None and (force or _read_stamp(pages) != [trees])
+    measured, pages = root / "benchmarks" / "results", root / "_build" / "chapters" / "pages.json"
+    pages_inputs = [trees, hash_trees([measured])]
+    pages_stale = only is None and (force or _read_stamp(pages) != pages_inputs)
     if pages_stale:
         entries = write_scorecard(results)  # chapters read it
     chosen = [plan for plan in plans if not only or plan.name in only]
     stale = [plan for plan in chosen if force or not plan.fresh(trees)]
     _execute(stale, trees, root, jobs)
     if pages_stale:
-        write_pages(results, root / "book" / "_generated", entries)
+        write_pages(results, root / "book" / "_generated", entries, measured)
         write_readme(root / "README.md", entries)
         write_model_pages(results, root / "book")
         write_explore(root)
-        _write_stamp(pages, [trees])
+        _write_stamp(pages, pages_inputs)
     write_rerun(results, root / "_build" / "rerun", root / "_build" / "rerun.md")
     return [plan.name for plan in stale]
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from disentrec import models
 from disentrec.data.drafts import write_atomically
 from disentrec.evaluation.metrics import per_case
+from disentrec.report.endurance import inputs_text, kills_table
 from disentrec.report.figures import BLUE, GREEN, INK, MUTED, ORANGE, RED, STYLE, figure, myst_figure
 from disentrec.report.limits import limits_table
 from disentrec.report.models.overview import models_tables
@@ -40,14 +41,16 @@ RERUN = {"session": ("prec@20", "mrr@20"), "top-n": ("ndcg@20", "recall@20")}
 Line = tuple[str, list[tuple[str, float, str]], float]
 
 
-def write_pages(store: Path | str, folder: Path, entries: Sequence[dict[str, Any]]) -> None:
-    """Writes what prose pages include into `folder`, computed from the records of a store and its scorecard."""
+def write_pages(store: Path | str, folder: Path, entries: Sequence[dict[str, Any]], measured: Path) -> None:
+    """Writes what prose pages include into `folder`: from the records of a store, its scorecard, and benchmarks."""
     _write(folder / "scorecard.md", landing_scorecard(entries))
     _write(folder / "findings.md", findings(entries))
     _write(folder / "not_yet_run.md", not_yet_run(store, entries))
     _write(folder / "story.md", story(store, folder))
     _write(folder / "models.md", models_tables(store))
     _write(folder / "limits.md", limits_table(store))
+    _write(folder / "kills.md", kills_table(measured))
+    _write(folder / "wrong_files.md", inputs_text(measured))
 
 
 def write_readme(path: Path, entries: Sequence[dict[str, Any]]) -> None:

@@ -192,9 +192,10 @@ class Measurements:
         off = max(abs(e["check"]["predicted_mb"] / e["check"]["measured_mb"] - 1) for e in found.values())
         verdict = f"By this model {self.large['budget_mb'] / 1000:.0f} GB are enough for {fits or 'no model'}"
         block, weighed = self.large["block"], self.large["choices_times_items_of_the_shop"]
+        made = self._whole(found)
         return tables.show(
             f"The whole is {size['interactions']:,} interactions of {size['users']:,} users with {size['items']:,}"
-            f" items. It was **not run**. Sizes from 1/{self.large['share']} of it to {self.large['factor']} times that"
+            f" items. {made} Sizes from 1/{self.large['share']} of it to {self.large['factor']} times that"
             f" were run and a cost model was fitted to them; it missed a further size by {tables.percent(off, 0)} % at"
             f" most. {verdict}. Ranking works block by block: only the scores of {block} users are held at a time, and"
             " these are most of what an additional item costs. Seconds are not extrapolated, because small tables fit"
@@ -202,6 +203,19 @@ class Measurements:
             f" every choice, {weighed:.0e} weights at this size, and was not made for it."
             " `python -m benchmarks large -- --full` runs the whole."
         )
+
+    def _whole(self, found: dict[str, dict]) -> str:
+        """Returns what building, training and ranking the whole took, for the models for which it was run."""
+        made = {name: entry["whole"] for name, entry in found.items() if "whole" in entry}
+        if not made:
+            return "It was **not run**."
+        said = "; ".join(
+            f"{label(name)} took {one['all_mb'] * 2**20 / 1e9:.1f} GB at its peak, {one['build_s']:.0f} s to build,"
+            f" {one['step_ms'] / 1000:.1f} s for a step of {self.large['batch_size']:,} pairs and"
+            f" {one['ranking_s']:.1f} s to rank all items for {one['ranked_users']:,} users"
+            for name, one in made.items()
+        )
+        return f"It was run for a few steps and one ranking: {said}."
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self.folder / f"{name}.json"
