@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -83,3 +85,12 @@ def test_pages_of_prose_name_only_commands_that_exist(capsys):
         with pytest.raises(SystemExit) as stopped:
             main([command, "--help"])
         assert stopped.value.code == 0, command
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    """What follows a pipe may close it before the command has said all, as `head` does."""
+    command = [sys.executable, "-m", "disentrec.cli", "data", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait() == 0 and said == b""

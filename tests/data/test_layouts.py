@@ -57,6 +57,23 @@ def test_released_sessions(tmp_path, session_folder):
     assert read_dataset(tmp_path / "two").fingerprint == dataset.fingerprint
 
 
+def test_a_draw_of_released_sessions_is_a_share_of_either_part(tmp_path):
+    train = [([1 + n % 5, 2 + n % 7], 3 + n % 4) for n in range(40)] + [([20], 21)]
+    source = save(tmp_path / "source", train=released(train), test=released([([1, 2], 3)] * 12))
+    found = [import_layout(source, tmp_path / f"{n}", name="one", share=0.5, seed=n // 2) for n in (0, 1, 2)]
+    assert found[0].sessions["split"].value_counts().to_dict() == {"train": 20, "test": 6}
+    assert found[0].info["extra"]["sub_sample"] == "26 of 53 sessions, draw"
+    assert found[0].fingerprint == found[1].fingerprint != found[2].fingerprint
+    whole = import_layout(source, tmp_path / "whole", min_count=2)
+    numbers = whole.items["native_id"].tolist()
+    assert "20" not in numbers and "21" not in numbers and len(whole.sessions) == 52
+    first = whole.session_lists()[0]
+    assert [int(numbers[item]) for item in first] == [1, 2, 3]
+    for share in (0, 1.5):
+        with pytest.raises(DisentrecError, match="keeps no session"):
+            import_layout(source, tmp_path / "none", share=share)
+
+
 def test_mmsbr_sessions_are_split_by_a_seeded_draw(tmp_path):
     rows = [([row % 5 + 1], row % 3 + 6) for row in range(40)]
     items = {"item": range(1, 11), "price_level": range(10, 110, 10), "category": range(201, 211)}

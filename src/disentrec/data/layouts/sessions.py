@@ -19,24 +19,36 @@ LICENCE = (
 )
 
 
-def sessions(source: Path) -> dict[str, Any]:
+def sessions(source: Path, *, share: float = 1.0, min_count: int = 0, seed: int = 0) -> dict[str, Any]:
     """Imports train.parquet and test.parquet of the session papers as released; the test part stays as it is.
 
     No validation part is released: the protocol carves it from train. Items become 0-based (native_id keeps
-    the released number), a session is its prefix and its target.
+    the released number), a session is its prefix and its target. `share` < 1 keeps a seeded draw of the sessions of
+    either part; then items that occur nowhere, or in fewer than `min_count` places of train, and sessions shorter than
+    2 go.
     """
+    if not 0 < share <= 1:
+        raise DisentrecError(f"share={share} keeps no session", where=source, how="Give a share above 0, up to 1")
     parts = {name: _full(source / f"{name}.parquet") for name in ("train", "test")}
     lists = Sequences.concatenate(list(parts.values()))
     split = np.repeat(list(parts), [len(part) for part in parts.values()])
-    n_items = int(lists.values.max()) + 1
+    n_items, n_all = int(lists.values.max()) + 1, len(lists)
+    names = _numbers(n_items)
+    if share < 1 or min_count:
+        rng = np.random.default_rng(seed)
+        drawn = [rng.permutation(np.flatnonzero(split == part)) for part in parts]
+        kept = np.sort(np.concatenate([rows[: round(share * len(rows))] for rows in drawn]))
+        lists, split = lists.take(kept), split[kept]
+        lists, rows, old = filter_sessions(lists, split == "train", n_items, min_count, source)
+        split, names = split[rows], names[old]
     return {
-        "items": pd.DataFrame({"item": np.arange(n_items), "native_id": _numbers(n_items)}),
+        "items": pd.DataFrame({"item": np.arange(len(names)), "native_id": names}),
         "sessions": session_table(lists, split=split),
         "licence": LICENCE,
         "provenance": f"private: {source.name}, sessions released for MACL by the first author of DIMO",
         "notes": "IDs only. Order inside Amazon sessions is file order, not time. Neither repeated targets"
         " nor sessions that stand in both parts word for word were removed.",
-        "extra": {},
+        "extra": {"sub_sample": f"{len(lists)} of {n_all} sessions, draw"} if share < 1 else {},
     }
 
 
