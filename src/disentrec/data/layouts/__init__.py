@@ -80,7 +80,9 @@ def import_layout(
     for option in options:
         if option not in defaults:
             raise unknown_name(f"option of the layout {layout}", option, defaults or ["none"])
-    options = defaults | options
+    # A whole number is a number, too: --set share=1.
+    whole = {key for key, value in options.items() if type(value) is int and isinstance(defaults[key], float)}
+    options = defaults | {key: float(value) if key in whole else value for key, value in options.items()}
     for key, value in options.items():
         if type(value) is not type(defaults[key]) or (isinstance(value, int) and value < 0):
             kind = type(defaults[key]).__name__
