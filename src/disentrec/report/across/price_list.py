@@ -107,7 +107,8 @@ class PriceList:
         caption = (
             "Every deviation with a switch, alone, against the model as described: change in points of MRR@20"
             " (sessions) or NDCG@20 (users). On data without item features, D3, D4 and D10 are compared with D2, which"
-            " gives the model a modality table. A link leads to file and line of the public code."
+            " gives the model a modality table. Where test judges, nothing ends the training early: D6, M6 and A1 are"
+            " compared with the model trained to the last epoch. A link leads to file and line of the public code."
         )
         return tables.show(tables.myst_table(header, rows, caption, "tbl-price-list", "l"))
 
