@@ -6,13 +6,15 @@
 
 `hypothesis` mutates right files by their structure, new ones in every run. `atheris` (pip install disentrec[fuzz])
 mutates bytes, each target in a process of its own, and keeps what reaches new code of this package; with all targets it
-writes benchmarks/results/fuzz.json. Both stop at the first input that ends in anything but a value or a
-DisentrecError, takes ten seconds or four gigabytes, and print it; it then belongs into tests/fuzz/test_found.py.
+writes benchmarks/results/fuzz.json. A target ends at the first input that ends in anything but a value or a
+DisentrecError, takes ten seconds or four gigabytes; that input, kept in _build/fuzz, belongs into
+tests/fuzz/test_found.py. Targets that were done stay done until the code changes.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -26,6 +28,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 INPUTS = 1_000_000
+#: Where inputs that a target did not withstand are kept, and what the others showed.
+KEPT = ROOT / "_build" / "fuzz"
 #: What the readers are in; only the code of these guides the mutations.
 GUIDES = ["disentrec.data", "disentrec.encode", "disentrec.reading", "disentrec.report.parameters", "disentrec.study"]
 #: Of the inputs of a target, those after which its memory is that of all later ones, if nothing is kept.
@@ -49,28 +53,39 @@ def main() -> int:
 
 
 def campaign(inputs: int, jobs: int) -> int:
-    """Gives every target its share of the inputs and writes one record; a target that fails ends it."""
+    """Gives every target its share of the inputs; writes one record when all of them withstood theirs."""
     from common import write
 
+    from disentrec.report.book import hash_trees
     from disentrec.study.runner import environment
     from tests.fuzz.targets import TARGETS
 
     share = -(-inputs // len(TARGETS))
+    code = hash_trees([ROOT / "src", ROOT / "tests" / "fuzz", Path(__file__)])
+    KEPT.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(jobs) as pool:
-        runs = dict(zip(TARGETS, pool.map(partial(_apart, share), TARGETS), strict=True))
-    failed = {name: run for name, run in runs.items() if run.returncode}
-    for name, run in failed.items():
-        print(f"{name}:\n{run.stderr[-5000:]}", file=sys.stderr)
-    if not failed:
-        found = {name: json.loads(run.stdout.splitlines()[-1]) for name, run in runs.items()}
-        total = sum(entry["inputs"] for entry in found.values())
-        write("fuzz", {"environment": environment(1, "cpu"), "inputs": total, "targets": found})
-    return int(bool(failed))
+        found = dict(zip(TARGETS, pool.map(partial(_apart, share, code), TARGETS), strict=True))
+    withstood = {name: entry for name, entry in found.items() if entry}
+    if len(withstood) == len(found):
+        total = sum(entry["inputs"] for entry in withstood.values())
+        write("fuzz", {"environment": environment(1, "cpu"), "inputs": total, "targets": withstood})
+    return int(len(withstood) < len(found))
 
 
-def _apart(inputs: int, name: str) -> subprocess.CompletedProcess[str]:
+def _apart(inputs: int, code: str, name: str) -> dict | None:
+    """Returns what a target showed in a process of its own, or None where it failed; the same is not done twice."""
+    kept = KEPT / f"{hashlib.sha256(f'{name} {inputs} {code}'.encode()).hexdigest()[:16]}.json"
+    if kept.exists():
+        return json.loads(kept.read_text())
     command = [sys.executable, __file__, "--engine", "atheris", "--target", name, "--inputs", str(inputs)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    said = run.stdout.splitlines()
+    if run.returncode or not said:
+        print(f"{name} ended with {run.returncode}:\n{run.stderr[-5000:]}", file=sys.stderr, flush=True)
+        return None
+    kept.write_text(said[-1])
+    print(f"{name}: {said[-1]}", flush=True)
+    return json.loads(said[-1])
 
 
 def guided(name: str, inputs: int) -> int:
@@ -82,6 +97,7 @@ def guided(name: str, inputs: int) -> int:
     if name not in TARGETS:
         print(f"no target {name!r}; there are: {', '.join(TARGETS)}", file=sys.stderr)
         return 2
+    KEPT.mkdir(parents=True, exist_ok=True)
     target = TARGETS[name]
     with tempfile.TemporaryDirectory() as place:
         folder, corpus = Path(place) / "folder", Path(place) / "corpus"
@@ -89,6 +105,7 @@ def guided(name: str, inputs: int) -> int:
         corpus.mkdir()
         (corpus / "right").write_bytes(target.right())
         target.prepare(folder)
+        target.run(target.right(), folder)  # what a reader imports on its first file is no part of that file's time
         found = {"inputs": 0, "accepted": 0}
         started = time.perf_counter()
 
@@ -101,7 +118,9 @@ def guided(name: str, inputs: int) -> int:
                 found["end_mb"], found["seconds"] = _resident_mb(), round(time.perf_counter() - started, 1)
                 print(json.dumps(found), flush=True)
 
-        limits = ["-timeout=10", "-rss_limit_mb=4096", "-max_len=65536", f"-seed={random.Random(name).getrandbits(31)}"]
+        # Memory is what is used: an allocation that the system refuses is an error of ours like any other.
+        limits = ["-timeout=10", "-rss_limit_mb=4096", "-malloc_limit_mb=0", "-max_len=65536"]
+        limits += [f"-seed={random.Random(name).getrandbits(31)}", f"-artifact_prefix={KEPT}/"]
         atheris.Setup([sys.argv[0], str(corpus), f"-atheris_runs={inputs + 2}", *limits], read)
         atheris.Fuzz()
     return 0
