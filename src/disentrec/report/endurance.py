@@ -18,7 +18,7 @@ WORKS = {
     "encode": "encoding",
     "book": "a chapter of the book",
 }
-NOT_MEASURED = "Not measured yet: `python benchmarks/{}.py`.\n"
+NOT_MEASURED = "Not measured yet: `python benchmarks/{}`.\n"
 #: Megabytes that a process may gain over thousands of files by chance.
 GROWTH_MB = 16
 
@@ -27,7 +27,7 @@ def kills_table(folder: Path) -> str:
     """Returns what happened under the kills of the last record, one line per kind of work."""
     record = _read(folder, "crash")
     if not record:
-        return NOT_MEASURED.format("crash")
+        return NOT_MEASURED.format("crash.py")
     works = record["works"]
     rows = [
         [
@@ -53,7 +53,7 @@ def inputs_text(folder: Path) -> str:
     """Returns in sentences how many wrong files the readers were given in the last record, and what came of it."""
     record = _read(folder, "fuzz")
     if not record:
-        return NOT_MEASURED.format("fuzz")
+        return NOT_MEASURED.format("fuzz.py --engine atheris")
     targets: Mapping[str, Mapping[str, Any]] = record["targets"]
     accepted = sum(target["accepted"] for target in targets.values())
     growth = {name: target["end_mb"] - target["warm_mb"] for name, target in targets.items()}
