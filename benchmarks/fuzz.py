@@ -75,6 +75,8 @@ def campaign(inputs: int, jobs: int) -> int:
 
 def _apart(inputs: int, code: str, name: str) -> dict | None:
     """Returns what a target showed in a process of its own, or None where it failed; the same is not done twice."""
+    from disentrec.data.drafts import write_atomically
+
     kept = KEPT / f"{hashlib.sha256(f'{name} {inputs} {code}'.encode()).hexdigest()[:16]}.json"
     if kept.exists():
         return json.loads(kept.read_text())
@@ -84,7 +86,7 @@ def _apart(inputs: int, code: str, name: str) -> dict | None:
     if run.returncode or not said:
         print(f"{name} ended with {run.returncode}:\n{run.stderr[-5000:]}", file=sys.stderr, flush=True)
         return None
-    kept.write_text(said[-1])
+    write_atomically(kept, lambda file: file.write(said[-1].encode()))
     print(f"{name}: {said[-1]}", flush=True)
     return json.loads(said[-1])
 

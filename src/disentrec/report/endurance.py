@@ -25,7 +25,7 @@ GROWTH_MB = 16
 
 def kills_table(folder: Path) -> str:
     """Returns what happened under the kills of the last record, one line per kind of work."""
-    record = _read(folder, "crash")
+    record = measurement(folder, "crash")
     if not record:
         return NOT_MEASURED.format("crash.py")
     works = record["works"]
@@ -51,7 +51,7 @@ def kills_table(folder: Path) -> str:
 
 def inputs_text(folder: Path) -> str:
     """Returns in sentences how many wrong files the readers were given in the last record, and what came of it."""
-    record = _read(folder, "fuzz")
+    record = measurement(folder, "fuzz")
     if not record:
         return NOT_MEASURED.format("fuzz.py --engine atheris")
     targets: Mapping[str, Mapping[str, Any]] = record["targets"]
@@ -69,6 +69,7 @@ def inputs_text(folder: Path) -> str:
     )
 
 
-def _read(folder: Path, name: str) -> dict[str, Any]:
+def measurement(folder: Path, name: str) -> dict[str, Any]:
+    """Returns the record of one benchmark; empty where it was not run."""
     path = folder / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else {}

@@ -114,11 +114,8 @@ class Beside:
         if not any(row[4] for row in rows):  # nothing of this group measures the same thing twice
             header, rows = header[:4] + header[5:], [row[:4] + row[5:] for row in rows]
         caption = f"{group}: what is reported and what we have. Sources are numbered at the end of the page."
-        return (
-            tables.show(tables.myst_table(header, rows, caption, f"tbl-reported-{group.lower()}", align))
-            if rows
-            else None
-        )
+        table = tables.myst_table(header, rows, caption, f"tbl-reported-{group.lower()}", align)
+        return tables.show(table) if rows else None
 
     def source_list(self) -> Markdown:
         """Returns the numbered sources."""

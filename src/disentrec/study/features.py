@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ DIM = 100
 def publish_features(store: Store, name: str) -> dict[str, dict[str, Any]]:
     """Returns the records of a data set's encoded features, making those of its recipes that are missing."""
     known = known_features(store, name)
-    recipes = sources()[name].encoded if name in sources() else {}
+    recipes = _recipes(name)
     if recipes and set(recipes) <= set(known):
         return known
     here = complete_features(name)
@@ -53,7 +53,7 @@ def publish_features(store: Store, name: str) -> dict[str, dict[str, Any]]:
 
 def complete_features(name: str) -> dict[str, dict[str, Any]]:
     """Makes the features of a data set's recipes that its folder on this machine lacks; returns all its records."""
-    recipes = sources()[name].encoded if name in sources() else {}
+    recipes = _recipes(name)
     folder = dataset_folder(name)
     here = feature_records(folder)
     missing = {feature: recipe for feature, recipe in recipes.items() if feature not in here}
@@ -89,6 +89,10 @@ def make_feature(dataset: Dataset, name: str, recipe: dict[str, Any]) -> dict[st
     if name.startswith("pseudo_") and real in dataset.feature_names and values.any():
         notes = {**notes, "semantics": pseudo.semantics(dataset.feature(real), values)}
     return write_feature(dataset.folder, name, values, {"recipe": kind, "options": options, **notes})
+
+
+def _recipes(name: str) -> Mapping[str, dict[str, Any]]:
+    return sources()[name].encoded if name in sources() else {}
 
 
 def _path(store: Store, name: str) -> Path:

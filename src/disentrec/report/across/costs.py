@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from disentrec.report.across.costs_figures import (
     times,
 )
 from disentrec.report.across.cross import labels
+from disentrec.report.endurance import measurement
 
 #: Stages whose work is counted.
 WORK = {"loss": "loss", "backward": "gradients", "forward": "scores", "evaluation": "ranking"}
@@ -45,7 +45,7 @@ class Measurements:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = ROOT / folder
-        self.stages, self.large = self._read("stages"), self._read("large")
+        self.stages, self.large = measurement(self.folder, "stages"), measurement(self.folder, "large")
 
     def conditions(self) -> Markdown:
         """Returns machine, data and ceilings behind the stages."""
@@ -217,10 +217,6 @@ class Measurements:
         )
         return f"It was run for a few steps and one ranking: {said}."
 
-    def _read(self, name: str) -> dict[str, Any]:
-        path = self.folder / f"{name}.json"
-        return json.loads(path.read_text()) if path.exists() else {}
-
     def _ordered(self) -> list[tuple[str, dict]]:
         """Returns the models, those of sessions first, by their step."""
 
@@ -241,7 +237,7 @@ class Measurements:
         """Returns the comparisons whose record holds a peer."""
         found = []
         for name, model, what, (ours, key), (theirs, other) in PEERS:
-            record = self._read(name)
+            record = measurement(self.folder, name)
             if other not in record.get(theirs, {}):
                 continue
             mine, peer = record[ours][key], record[theirs][other]

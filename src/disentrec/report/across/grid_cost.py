@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from IPython.display import Markdown
 from disentrec.paths import RESULTS, ROOT
 from disentrec.report import tables
 from disentrec.report.across.costs_figures import STEP
+from disentrec.report.endurance import measurement
 from disentrec.study import RunRecord, planned
 from disentrec.study.cases import known_dataset
 
@@ -73,8 +73,7 @@ class GridCost:
     def __init__(
         self, measurements: str | Path, *, budget: str = "real", store: str | Path = "", device: Device = H200
     ) -> None:
-        path = ROOT / measurements / "stages.json"
-        self.stages = json.loads(path.read_text())["models"] if path.exists() else {}
+        self.stages = measurement(ROOT / measurements, "stages").get("models", {})
         self.budget, self.store, self.device = budget, Path(store) if store else RESULTS, device
 
     def table(self) -> Markdown | None:
