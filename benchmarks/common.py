@@ -17,6 +17,7 @@ import torch
 
 from disentrec.data.sequences import Sequences
 from disentrec.data.sessions import SessionSplit, cases_of
+from disentrec.workers import ALLOCATION
 
 RESULTS = Path(__file__).parent / "results"
 #: Items and sessions of the released Grocery set of DIMO's first author.
@@ -24,13 +25,8 @@ N_ITEMS, N_TRAIN, N_SESSIONS = 7877, 43_270, 48_040
 
 
 def as_worker(threads: int) -> None:
-    """Begins this program again unless it runs as a worker of a grid does: with what study/grid.py sets for it.
-
-    Freed tables then stay with the process; to map them anew takes a third of a step. Only a process that starts with
-    these variables has them.
-    """
-    wanted = {"OMP_NUM_THREADS": str(threads)}
-    wanted |= dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(1 << 30))
+    """Begins this program again unless it runs as a worker of a grid does: only a process that starts so has it."""
+    wanted = ALLOCATION | {"OMP_NUM_THREADS": str(threads)}
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | wanted)
 

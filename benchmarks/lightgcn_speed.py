@@ -11,8 +11,8 @@ have (np.float, dok_matrix._update), what it imports and does not use (lmdb, uti
 ours and theirs take turns, so that both meet the same machine; reported is the ratio of the medians. At the end our
 model gets their tables, and our validation has to find their Recall@20.
 
-The program begins again as a worker of a grid does, with what study/grid.py sets for those: MALLOC_MMAP_THRESHOLD_ and
-MALLOC_TRIM_THRESHOLD_, which both sides then have. Floors are what the measured product and copy of this machine
+The program begins again as a worker of a grid does, with its allocation of memory (disentrec/workers.py), which both
+sides then have. Floors are what the measured product and copy of this machine
 would take for the operations and bytes counted; gathered rows are not among the bytes, since the tables fit the caches.
 """
 

@@ -5,17 +5,17 @@
 
 One training step is drawing a batch, the loss terms (with the model's own forward pass), backward and optimiser; the
 scores of one batch are timed beside it, reading and splitting the data once, and one ranking of the validation part.
-Operations and bytes are counted, operator by operator, in a step that is not timed (benchmarks/counting.py). A stage's
-floor is what its operators would take one after the other, each as long as the slower of its two needs: its operations
-at the measured speed of a product of two square matrices, its bytes at that of a copy too large for the caches.
-Settings are each model's own defaults, batches of 512.
+Operations and bytes are counted, operator by operator, on the batches that are timed, but apart from that
+(benchmarks/counting.py). A stage's floor is what its operators would take one after the other, each as long as the
+slower of its two needs: its operations at the measured speed of a product of two square matrices by the faster library,
+its bytes at that of a copy too large for the caches. Settings are each model's own defaults, batches of 512.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +35,8 @@ from disentrec.training import Training, task_of
 
 STAGES = ("batch", "loss", "backward", "optimiser")
 SIDE = 1024
+#: How often every batch is timed.
+ROUNDS = 3
 #: Users whose scores are timed: as many as a ranking holds at once.
 BLOCK = 256
 
@@ -45,12 +47,12 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=list(models.available()), metavar="NAME")
     parser.add_argument("--data", default="bazaar-demo", help="a data set of the study, or a dataset folder")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batches", type=int, default=5, help="steps that are timed, after one that is not")
+    parser.add_argument("--batches", type=int, default=5, help="that are timed, each three times")
     parser.add_argument("--shared-machine", action="store_true", help="say so in the record: others were computing")
     options = parser.parse_args()
     as_worker(options.threads)
     torch.set_num_threads(options.threads)
-    ceilings = product_ceiling(), copy_ceiling()
+    first = (*products(), copy_ceiling())
     folder = dataset_folder(options.data)
     record = {
         "data": folder.name,
@@ -59,23 +61,26 @@ def main() -> None:
         "shared_machine": options.shared_machine,
         "load_average": round(os.getloadavg()[0], 1),
         "batches_timed": options.batches,
+        "rounds": ROUNDS,
     }
     found = {name: measure(name, folder, options.batches) for name in options.models}
     # Once more: on a machine that others use, the faster of two is nearer to what it can do.
-    product, copy = map(max, ceilings, (product_ceiling(), copy_ceiling()))
-    record["ceilings"] = {"product_gflops": round(product / 1e9, 1), "copy_gbytes_per_s": round(copy / 1e9, 1)}
+    by_onednn, by_torch, copy = map(max, first, (*products(), copy_ceiling()))
+    product = max(by_onednn, by_torch)
+    ceilings = {"product_gflops": product, "matmul_gflops": by_torch, "copy_gbytes_per_s": copy}
+    record["ceilings"] = {name: round(speed / 1e9, 1) for name, speed in ceilings.items()}
     for entry in found.values():
         for stage in entry["stages"].values():
-            work = stage.pop("work", None)
-            if work is not None:
-                stage["floor_ms"] = round(1000 * work.floor(product, copy), 3)
+            floor = stage.pop("floor", None)
+            if floor is not None:
+                stage["floor_ms"] = round(1000 * floor(product, copy), 3)
     write("stages", record | {"models": found, "peak_mb": peak_mb()})
 
 
-def product_ceiling() -> float:
-    """Returns operations per second of a product of square matrices, by the faster library."""
+def products() -> tuple[float, float]:
+    """Returns operations per second of a product of square matrices: by models.layers.linear, by torch.matmul."""
     a, b = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
-    return 2 * SIDE**3 / min(timed(lambda _, f=f: f(a, b), list(range(8))) for f in (linear, torch.matmul))
+    return tuple(2 * SIDE**3 / timed(lambda _, f=f: f(a, b), list(range(8))) for f in (linear, torch.matmul))
 
 
 def measure(name: str, folder: Path, count: int) -> dict:
@@ -101,11 +106,9 @@ def measure(name: str, folder: Path, count: int) -> dict:
         with counted() as work:
             model(asked)
     found["forward"] = _stage(seconds, work)
-    started = time.perf_counter()
-    ranks = task.rank(model, "valid", training)
-    seconds = time.perf_counter() - started
+    seconds = timed(lambda _: task.rank(model, "valid", training), list(range(ROUNDS)))
     with counted() as work:
-        task.rank(model, "valid", training)
+        ranks = task.rank(model, "valid", training)
     found["evaluation"] = _stage(seconds, work)
     steps = -(-len(task.split.train) // training.batch_size)
     return {
@@ -119,15 +122,14 @@ def measure(name: str, folder: Path, count: int) -> dict:
 
 
 def _step(model, task, training: Training, parameters: list, count: int) -> dict:
-    """Returns the stages of a training step: medians over `count` steps after one."""
+    """Returns the stages of a training step, each the mean over `count` batches of a batch's median over rounds."""
     optimiser = torch.optim.Adam(parameters, fused=True)
     if hasattr(model, "begin_epoch"):  # models of users
         model.begin_epoch(0)
-    source, seconds = _endless(task, training), {name: [] for name in STAGES}
     state: dict = {}
 
     def batch() -> None:
-        state["batch"] = next(source)
+        state["batch"] = next(state["source"])
 
     def loss() -> None:
         state["loss"] = torch.stack(list(model.losses(state["batch"]).values())).sum()
@@ -137,18 +139,20 @@ def _step(model, task, training: Training, parameters: list, count: int) -> dict
         state["loss"].backward()
 
     pieces: dict[str, Callable] = dict(zip(STAGES, (batch, loss, backward, optimiser.step), strict=True))
-    for number in range(count + 1):
-        for name, piece in pieces.items():
-            started = time.perf_counter()
-            piece()
-            if number:
-                seconds[name].append(time.perf_counter() - started)
-    found = {}
-    for name, piece in pieces.items():
-        with counted() as work:
-            piece()
-        found[name] = _stage(statistics.median(seconds[name]), work)
-    return found
+    seconds, works = np.zeros((ROUNDS + 1, count, len(STAGES))), {name: Count() for name in STAGES}
+    for number in range(ROUNDS + 2):  # the first warms up, the last is counted and not timed
+        state["source"] = _endless(task, training)
+        for place, (column, name) in itertools.product(range(count), enumerate(STAGES)):
+            if number > ROUNDS:
+                with counted() as work:
+                    pieces[name]()
+                works[name].operators += work.operators
+            else:
+                started = time.perf_counter()
+                pieces[name]()
+                seconds[number, place, column] = time.perf_counter() - started
+    means = np.median(seconds[1:], 0).mean(0)
+    return {name: _stage(mean, works[name], count) for name, mean in zip(STAGES, means.tolist(), strict=True)}
 
 
 def _endless(task, training: Training):
@@ -157,12 +161,14 @@ def _endless(task, training: Training):
         yield from task.batches(training, rng)
 
 
-def _stage(seconds: float, work: Count | None = None) -> dict:
+def _stage(seconds: float, work: Count | None = None, times: int = 1) -> dict:
+    """Returns the entry of a stage; the work is that of so many times."""
     found = {"ms": round(1000 * seconds, 3)}
     if work is None:
         return found
-    counts = {"operators": work.launches, "mflop": round(work.flop / 1e6, 3), "mbytes": round(work.bytes / 1e6, 3)}
-    return found | counts | {"work": work}
+    counts = {"operators": work.launches, "mflop": work.flop / 1e6, "mbytes": work.bytes / 1e6}
+    found |= {name: round(value / times, 3) for name, value in counts.items()}
+    return found | {"floor": lambda product, copy: work.floor(product, copy) / times}
 
 
 if __name__ == "__main__":

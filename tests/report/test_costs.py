@@ -17,7 +17,8 @@ def _stage(ms, mflop=None, mbytes=None):
 
 STAGES = {
     "data": "bazaar-demo", "environment": {"threads": 1, "cpu": "a processor", "torch": "2"}, "shared_machine": True,
-    "load_average": 4.0, "batches_timed": 3, "ceilings": {"product_gflops": 100.0, "copy_gbytes_per_s": 10.0},
+    "load_average": 4.0, "batches_timed": 3, "rounds": 3,
+    "ceilings": {"product_gflops": 100.0, "matmul_gflops": 90.0, "copy_gbytes_per_s": 10.0},
     "models": {
         "bpr": {
             "task": "top-n", "batch_size": 512, "steps_of_an_epoch": 500,
@@ -68,6 +69,13 @@ def test_a_floor_stands_beside_the_time_taken(page):
     assert "ranking should reach 60 % of its floor; below it are BPR-MF" in text
 
 
+def test_a_slow_library_behind_torch_is_named_as_a_cause(page, tmp_path):
+    assert "oneDNN" not in page.floor_reading().data
+    ceilings = STAGES["ceilings"] | {"matmul_gflops": 40.0}
+    (tmp_path / "stages.json").write_text(json.dumps(STAGES | {"ceilings": ceilings}))
+    assert "40 of the 100 GFLOP/s that oneDNN does" in Measurements(tmp_path).floor_reading().data
+
+
 def test_a_shared_machine_is_said_to_be_one(page, tmp_path):
     assert "The machine was shared, with a load of 4.0" in page.conditions().data
     (tmp_path / "stages.json").write_text(json.dumps(STAGES | {"shared_machine": False}))
@@ -82,7 +90,7 @@ def test_the_cost_model_says_its_error_and_that_the_whole_was_not_run(page):
     assert {name: parts[name] for name in ("interaction", "user", "item")} == {
         "interaction": 1.0, "user": 1.0, "item": 4.0,
     }  # fmt: skip
-    assert "| BPR-MF | 100 | 2,000 | 4,000 | 6.8 | 90 / 100 |" in page.large_table().data
+    assert "| BPR-MF | 100 | 2,000 | 4,000 | 90 / 100 | 6.8 / – |" in page.large_table().data
 
 
 def test_a_whole_that_was_run_says_what_it_took(page, tmp_path):

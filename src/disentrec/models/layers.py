@@ -188,8 +188,9 @@ class TransformerBlock(nn.Module):
 
     def attend(self, x: Tensor, real: Tensor, seen: Tensor) -> Tensor:
         """Returns the attention's output, (real positions, dim)."""
-        projected = spread(self.project(x), real)
-        query, key, value = projected.view(*real.shape, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        # Spread one by one: the gradient of the three in one table would be copied twice at its padded size.
+        parts = (spread(part, real) for part in self.project(x).chunk(3, -1))
+        query, key, value = (part.view(*real.shape, self.heads, -1).transpose(1, 2) for part in parts)
         share = self.dropout.p if self.training else 0.0
         found = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, dropout_p=share)
         return self.join(found.transpose(1, 2)[real].flatten(1))

@@ -26,6 +26,7 @@ from disentrec.errors import DisentrecError
 from disentrec.study.runner import CHECKPOINT_SECONDS, commit, package_digest, run
 from disentrec.study.spec import RunSpec
 from disentrec.study.store import RunRecord, Store
+from disentrec.workers import ALLOCATION
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,7 @@ class Cluster:
 
     def _task(self, ray: ModuleType, threads: int, checkpoint: float) -> Callable:
         """Returns what submits a run: (spec, the data set's name, its folder or what was sent) -> reference."""
-        # As for local workers, and for the same reasons (study/grid.py).
-        variables = {"OMP_NUM_THREADS": str(threads)}
-        variables |= dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(1 << 30))
+        variables = ALLOCATION | {"OMP_NUM_THREADS": str(threads)}  # as for local workers
         remote = ray.remote(_work).options(
             num_cpus=threads,
             num_gpus=self.gpus_per_run,

@@ -17,7 +17,7 @@ from disentrec.errors import DisentrecError
 from disentrec.study.runner import CHECKPOINT_SECONDS, run
 from disentrec.study.spec import RunSpec
 from disentrec.study.store import RunRecord, Store
-from disentrec.workers import end_with_parent
+from disentrec.workers import ALLOCATION, end_with_parent
 
 #: A worker that dies (out of memory, killed) takes the pool with it: begin again with what is left, so often.
 ROUNDS = 3
@@ -79,9 +79,8 @@ def _round(
     """Returns True when every spec ran, False when a worker died."""
     # Spawned, not forked: OpenMP's threads do not survive a fork. One thread each keeps two runs apart.
     os.environ["OMP_NUM_THREADS"] = str(options["threads"])
-    # Freed tables stay with the process: a step needs them again at once, and to map them anew takes a third of it.
-    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
-        os.environ.setdefault(name, str(1 << 30))
+    for name, value in ALLOCATION.items():
+        os.environ.setdefault(name, value)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent) as pool:
         try:

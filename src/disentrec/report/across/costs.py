@@ -57,9 +57,10 @@ class Measurements:
         read = " a factor of two may be chance, in the ceilings and so in the shares, too." if shared else ""
         return tables.show(
             f"Stages were measured on {tables.dataset_title(found['data'])}, {where['threads']} thread of"
-            f" {where['cpu']}, torch {where['torch']}; median of {found['batches_timed']} steps after one. In the same"
-            f" run the machine multiplied matrices at {ceilings['product_gflops']:,.0f} GFLOP/s and copied at"
-            f" {ceilings['copy_gbytes_per_s']:.0f} GB/s, read and written.{shared}{read}"
+            f" {where['cpu']}, torch {where['torch']}; means of {found['batches_timed']} batches, of each the median of"
+            f" {found['rounds']} rounds. In the same run the machine multiplied matrices at"
+            f" {ceilings['product_gflops']:,.0f} GFLOP/s and copied at {ceilings['copy_gbytes_per_s']:.0f} GB/s, read"
+            f" and written.{shared}{read}"
         )
 
     def step_figure(self) -> Markdown | None:
@@ -131,7 +132,19 @@ class Measurements:
             slow = [label(name) for name, entry in trained.items() if _floor(entry, stages) < least]
             whom = f"below it are {labels(slow)}" if slow else "none is below it"
             said.append(f"A {what} should reach {least:.0%} of its floor; {whom}.".replace("%", " %"))
-        return tables.show(" ".join(said))
+        return tables.show(" ".join([*said, self._slow_products()]).rstrip())
+
+    def _slow_products(self) -> str:
+        """Returns what is to be said where torch's own product is far from the ceiling, as it is on AMD processors."""
+        best, own = (self.stages["ceilings"][name] for name in ("product_gflops", "matmul_gflops"))
+        if own > 0.8 * best:
+            return ""
+        return (
+            f"One cause is the library behind torch's own products: here it reaches {own:,.0f} of the {best:,.0f}"
+            " GFLOP/s that oneDNN does. Models of users and the inner layers of MMSBR multiply by oneDNN; most products"
+            " of the session models do not. To send them there, too, would change the rounding of every run"
+            " of theirs."
+        )
 
     def peer_figure(self) -> Markdown | None:
         """Returns how many times as long the released programs take."""
@@ -162,10 +175,14 @@ class Measurements:
             added, check = found["bytes_per"], found["check"]
             rows.append([
                 label(name), *(f"{added[part]:,.0f}" for part in ("interaction", "user", "item")),
-                f"{_gigabytes(found):.1f}", f"{check['predicted_mb']:,} / {check['measured_mb']:,}",
+                f"{check['predicted_mb']:,} / {check['measured_mb']:,}",
+                f"{_gigabytes(found):.1f} / " + (f"{_measured(found['whole']):.1f}" if "whole" in found else "–"),
             ])  # fmt: skip
-        header = ["", "bytes per interaction", "per user", "per item", "whole, GB", "check: predicted / measured, MiB"]
-        caption = "Peak memory of training and ranking. The check is a size that the model was not fitted to."
+        header = ["", "bytes per interaction", "per user", "per item", "check, MiB", "whole, GB"]
+        caption = (
+            "Peak memory of training and ranking, predicted / measured: of a size that the model was not fitted to,"
+        )
+        caption += " and of the whole."
         return self._table(header, rows, caption, "large")
 
     def large_figure(self) -> Markdown | None:
@@ -210,7 +227,7 @@ class Measurements:
         if not made:
             return "It was **not run**."
         said = "; ".join(
-            f"{label(name)} took {one['all_mb'] * 2**20 / 1e9:.1f} GB at its peak, {one['build_s']:.0f} s to build,"
+            f"{label(name)} took {_measured(one):.1f} GB at its peak, {one['build_s']:.0f} s to build,"
             f" {one['step_ms'] / 1000:.1f} s for a step of {self.large['batch_size']:,} pairs and"
             f" {one['ranking_s']:.1f} s to rank all items for {one['ranked_users']:,} users"
             for name, one in made.items()
@@ -262,6 +279,10 @@ def _floor(entry: dict, stages: tuple[str, ...]) -> float:
     """Returns the floor of some stages together as a share of the time they took."""
     floor, taken = (sum(entry["stages"][stage][key] for stage in stages) for key in ("floor_ms", "ms"))
     return floor / taken
+
+
+def _measured(whole: dict) -> float:
+    return whole["all_mb"] * 2**20 / 1e9
 
 
 def _gigabytes(found: dict) -> float:
