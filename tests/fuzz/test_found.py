@@ -79,7 +79,7 @@ def test_values_of_any_kind(value):
     assert all(step and "|" not in step for step in values.path_of(value))
 
 
-@pytest.mark.parametrize("bomb", ["gzip", "zip", "npz", "npy", "rows"])
+@pytest.mark.parametrize("bomb", ["gzip", "zip", "npz", "npy", "rows", "group"])
 def test_what_unpacks_to_far_more_is_refused_before_the_memory_is_taken(bomb, tmp_path, monkeypatch):
     monkeypatch.setattr(lines, "SMALL", 1 << 20)
     path = tmp_path / "x"
@@ -102,6 +102,13 @@ def test_what_unpacks_to_far_more_is_refused_before_the_memory_is_taken(bomb, tm
         path.write_bytes(seeds.npy(np.zeros((1, 2))).replace(b"(1, 2)", b"(9, 9)"))
         with pytest.raises(DisentrecError, match="does not fit"):
             read_array(path)
+    elif bomb == "group":
+        content = bytearray(seeds.parquet(a=np.zeros(100)))
+        place = content.rindex(b"\x16\xc8\x01")  # 100 rows, as the footer says them for the one group
+        content[place + 1 : place + 3] = b"\xfe\x7f"  # 8,191; in the file that was found, 252 billion
+        path.write_bytes(content)
+        with pytest.raises(DisentrecError, match="100 rows, in groups of 8,191"):
+            read_parquet(path)
     else:
         monkeypatch.setattr("disentrec.data.files.MOST_ROWS", 100)
         path.write_bytes(seeds.parquet(a=np.zeros(101)))

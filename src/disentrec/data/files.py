@@ -91,8 +91,13 @@ def read_parquet(path: Path, columns: Iterable[str] | None = None, *, how: str =
                 raise ValueError(f"no column {', '.join(lacking)}")
             if len(set(names)) < len(names):
                 raise ValueError("two columns have one name")
-            if not 0 <= file.metadata.num_rows <= MOST_ROWS:
-                raise ValueError(f"{file.metadata.num_rows:,} rows, more than {MOST_ROWS:,}")
+            rows = file.metadata.num_rows
+            if not 0 <= rows <= MOST_ROWS:
+                raise ValueError(f"{rows:,} rows, more than {MOST_ROWS:,}")
+            # What a group claims is what Arrow asks memory for.
+            parts = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+            if any(part < 0 for part in parts) or sum(parts) != rows:
+                raise ValueError(f"{rows:,} rows, in groups of {sum(parts):,} together")
             table = file.read(None if columns is None else wanted)
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
