@@ -38,7 +38,7 @@ from disentrec.training.samplers import pair_batches
 
 #: Interactions, users, items; as many pairs per user as in benchmarks/users_scaling.py.
 LARGE = np.array([10_000_000, 483_092, 1_000_000])
-SHARE, FACTOR, BATCH, BLOCK, STEPS, BUDGET_MB = 100, 10, 2048, 256, 2, 12_000
+SHARE, FACTOR, BATCH, BLOCK, STEPS, BUDGET_MB = 100, 10, 2048, 256, 4, 12_000
 NAMES = ("interaction", "user", "item")
 
 

@@ -64,8 +64,8 @@ def inputs_text(folder: Path) -> str:
         f"The last record holds {record['inputs']:,} files, guided by coverage, for {len(targets)} readers in"
         f" {minutes:.0f} minutes of one core: {accepted:,} were read, {record['inputs'] - accepted:,} ended in an error"
         " of this package, none in anything else, none took ten seconds or four gigabytes. Over the second half of its"
-        f" files, the memory of {grew} of the processes grew by more than {GROWTH_MB} MB; the most was"
-        f" {max(growth[most], 0)} MB.\n"
+        f" files, the memory of {grew} of the processes grew by more than {GROWTH_MB} MB, what the fuzzer"
+        f" keeps for itself included; the most was {max(growth[most], 0)} MB.\n"
     )
 
 

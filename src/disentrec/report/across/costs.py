@@ -232,7 +232,8 @@ class Measurements:
             f" {one['ranking_s']:.1f} s to rank all items for {one['ranked_users']:,} users"
             for name, one in made.items()
         )
-        return f"It was run for a few steps and one ranking: {said}."
+        shared = ", beside other work on the same machine" if self.large["shared_machine"] else ""
+        return f"It was run for a few steps and one ranking{shared}: {said}."
 
     def _ordered(self) -> list[tuple[str, dict]]:
         """Returns the models, those of sessions first, by their step."""
