@@ -33,6 +33,12 @@ def test_every_deviation_has_an_address_and_a_number_or_a_reason(paper, deviatio
     assert deviation.verified and (deviation.switch or deviation.note)
 
 
+@pytest.mark.parametrize("name", ["dimo", "mmsbr", "addrl", "idsf"])
+def test_the_audit_page_links_every_deviation_to_its_file(name, tmp_path):
+    paper, text = load_paper(name), Chapter(name, "audit", budgets=["demo"], store=tmp_path).deviations().data
+    assert all(f"]({paper.url(deviation)}), {deviation.lines} |" in text for deviation in paper.deviations)
+
+
 def test_ids_are_distinct_and_in_order():
     for paper in (paper for paper in map(load_paper, paper_names()) if paper.deviations):
         numbers = [int(deviation.id[1:]) for deviation in paper.deviations]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from IPython.display import Markdown
@@ -182,9 +182,12 @@ class Chapter:
     def deviations(self) -> Markdown:
         """Returns the list of the released code's departures: what, where, the switch, how it was verified."""
         rows = [
-            [d.id, d.title, f"{d.file}, {d.lines}", f"`{d.switch}`" if d.switch else d.note, d.verified]
+            [
+                d.id, d.title, f"[{PurePosixPath(d.file).name}]({self.paper.url(d)}), {d.lines}",
+                f"`{d.switch}`" if d.switch else d.note, d.verified,
+            ]
             for d in self.paper.deviations
-        ]
+        ]  # fmt: skip
         header = ["", "what the released code does", "where", "switch, or why there is none", "verified by"]
         url = f"[{self.paper.commit[:7]}]({self.paper.repository}/tree/{self.paper.commit})"
         caption = f"Departures of the released code from the paper, at commit {url}."
