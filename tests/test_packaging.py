@@ -75,6 +75,17 @@ def test_no_notebook_is_without_a_chapter():
     assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == set(plan)
 
 
+def test_every_published_figure_is_shown_by_a_page():
+    """Figures of one's own runs lie in the same folder, so only those in git are asked for."""
+    listing = subprocess.run(["git", "ls-files", "book/_generated"], cwd=ROOT, capture_output=True, text=True)
+    figures = [path for path in listing.stdout.split() if path.endswith((".svg", ".png"))]
+    if not figures:
+        pytest.skip("not a clone: what is published cannot be told from what was made here")
+    pages = [path for suffix in ("md", "ipynb", "html") for path in BOOK.rglob(f"*.{suffix}")]
+    shown = "\n".join(path.read_text() for path in pages)
+    assert [path for path in figures if path not in shown] == []
+
+
 def test_pages_of_prose_name_only_commands_that_exist(capsys):
     from disentrec.cli import main
 

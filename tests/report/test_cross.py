@@ -14,7 +14,7 @@ from disentrec.paths import RESULTS
 from disentrec.report import tables
 from disentrec.report.across import achievable, cross, optimum, pareto
 from disentrec.report.across.cross_figures import cost_figure, tenths
-from disentrec.study import paper_names
+from disentrec.study import Study, half_run, paper_names
 
 published = pytest.mark.skipif(not (RESULTS / "datasets" / "bazaar-demo.json").exists(), reason="no records published")
 
@@ -102,6 +102,20 @@ def test_benches_hold_every_complete_clean_row_once():
     assert all(entry.result.complete for entry in bench.entries.values())
     order = [entry.mean("mrr@20") for entry in bench.ordered("mrr@20")]
     assert order == sorted(order, reverse=True)
+
+
+@published
+def test_a_bench_of_few_rows_is_shown_only_when_asked_for():
+    shown = {bench.dataset for bench in cross.benches(RESULTS, "session", ["real"])}
+    half = {name for paper in ("dimo", "mmsbr") for name in _half_run(Study(paper, "real"))}
+    assert shown <= half and "ml1m-small" in shown
+    (asked,) = cross.benches(RESULTS, "session", ["real"], ["beauty"])
+    assert "mmsbr" in asked.entries and (asked.left or "beauty" in shown)
+
+
+def _half_run(study):
+    main = study.paper.artefact("main")
+    return [name for name in study.datasets(main) if half_run(study.result("main", name))]
 
 
 @published

@@ -104,10 +104,12 @@ class Measurements:
             f"{title}: " + ", ".join(f"{label(name)} {share:.2f}" for name, share in found.items())
             for title, found in shares.items()
         )
+        targets = {"training step": TARGET, "ranking": RANKING}
+        aims = f"{TARGET:.0%} of a training step and {RANKING:.0%} of a ranking".replace("%", " %")
         caption = "The floor as a share of the time taken. One: as fast as the machine can; above it, the caches"
-        caption += f" helped. The thin line is at {TARGET:.0%}, what we aim for.".replace("%", " %")
+        caption += f" helped. The thin lines are what we aim for, {aims}."
         alt = f"Dot plots of the floor's share of the time. {said}."
-        return tables.show(figures.myst_figure(ceiling_figure(shares, TARGET), "costs-ceilings", caption, alt))
+        return tables.show(figures.myst_figure(ceiling_figure(shares, targets), "costs-ceilings", caption, alt))
 
     def work_table(self) -> Markdown | None:
         """Returns operations and bytes by model and stage, with their shares."""
@@ -176,7 +178,7 @@ class Measurements:
             rows.append([
                 label(name), *(f"{added[part]:,.0f}" for part in ("interaction", "user", "item")),
                 f"{check['predicted_mb']:,} / {check['measured_mb']:,}",
-                f"{_gigabytes(found):.1f} / " + (f"{_measured(found['whole']):.1f}" if "whole" in found else "–"),
+                f"{_gigabytes(found):.1f} / " + (f"{_gigabytes(found['whole']):.1f}" if "whole" in found else "–"),
             ])  # fmt: skip
         header = ["", "bytes per interaction", "per user", "per item", "check, MiB", "whole, GB"]
         caption = (
@@ -227,7 +229,7 @@ class Measurements:
         if not made:
             return "It was **not run**."
         said = "; ".join(
-            f"{label(name)} took {_measured(one):.1f} GB at its peak, {one['build_s']:.0f} s to build,"
+            f"{label(name)} took {_gigabytes(one):.1f} GB at its peak, {one['build_s']:.0f} s to build,"
             f" {one['step_ms'] / 1000:.1f} s for a step of {self.large['batch_size']:,} pairs and"
             f" {one['ranking_s']:.1f} s to rank all items for {one['ranked_users']:,} users"
             for name, one in made.items()
@@ -282,10 +284,6 @@ def _floor(entry: dict, stages: tuple[str, ...]) -> float:
     return floor / taken
 
 
-def _measured(whole: dict) -> float:
-    return whole["all_mb"] * 2**20 / 1e9
-
-
-def _gigabytes(found: dict) -> float:
-    """Returns the predicted peak of the whole; the records count in MiB."""
-    return found["predicted_mb"] * 2**20 / 1e9
+def _gigabytes(peak: dict) -> float:
+    """Returns a peak of the records, which count in MiB: as measured (`all_mb`) or as predicted."""
+    return peak.get("all_mb", peak.get("predicted_mb")) * 2**20 / 1e9

@@ -15,6 +15,8 @@ from disentrec.study import load_paper, paper_names
 #: Stages of a training step -> their names in print and their colours.
 STEP = {"batch": "drawing", "loss": "loss", "backward": "gradients", "optimiser": "optimiser"}
 SHADES = dict(zip(STEP, (ORANGE, BLUE, SKY, GREEN), strict=True))
+#: Where the axis of shares ends: a table that fits the caches may be many times its floor.
+EDGE = 1.5
 #: What memory is for.
 PARTS = {"rest": MUTED, "interaction": BLUE, "user": SKY, "item": ORANGE}
 PLURALS = {"rest": "imports and the rest", "interaction": "interactions", "user": "users", "item": "items"}
@@ -63,22 +65,29 @@ def step_figure(steps: Mapping[str, Mapping[str, float]]) -> Figure:
     return drawing
 
 
-def ceiling_figure(shares: Mapping[str, Mapping[str, float]], target: float) -> Figure:
-    """Returns a panel per kind of work with a dot per model: the floor as a share of the time taken."""
+def ceiling_figure(shares: Mapping[str, Mapping[str, float]], targets: Mapping[str, float]) -> Figure:
+    """Returns a panel per kind of work with a dot per model: the floor as a share of the time taken.
+
+    `targets`: what the share should be, a thin line. Shares beyond `EDGE` are arrows at the edge with their numbers.
+    """
     names = list(dict.fromkeys(name for found in shares.values() for name in found))
     drawing, axes = figure(height=1.2 + 0.32 * len(names), columns=len(shares), sharex=True, sharey=True)
     with mpl.rc_context(STYLE):
         for axis, (title, found) in zip(axes, shares.items(), strict=True):
             axis.axvline(1, color=RED, lw=1.2, ls=(0, (4, 2)))
-            axis.axvline(target, color=MUTED, lw=1)
+            axis.axvline(targets[title], color=MUTED, lw=1)
             for name, share in found.items():
                 place, colour = len(names) - 1 - names.index(name), COLOURS.get(name, INK)
-                axis.plot([0, share], [place] * 2, color=colour, lw=1.4, alpha=0.35)
-                axis.plot(share, place, "o", ms=6.5, color=colour)
+                beyond = share > EDGE
+                axis.plot([0, min(share, EDGE)], [place] * 2, color=colour, lw=1.4, alpha=0.35)
+                axis.plot(min(share, EDGE), place, ">" if beyond else "o", ms=6.5, color=colour, clip_on=False)
+                if beyond:
+                    near = dict(textcoords="offset points", ha="right", va="bottom", fontsize=8)
+                    axis.annotate(f"{share:.1f}", (EDGE, place), (-6, 1), **near)
             axis.set_title(title)
-            axis.set_xlim(left=0)
+            axis.set_xlim(0, EDGE)
             axis.set_xlabel("floor / time taken")
-            axis.margins(y=0.06)
+        axes[0].set_ylim(-0.7, len(names) - 0.3)
         axes[0].set_yticks(range(len(names)), [label(name) for name in reversed(names)])
     return drawing
 

@@ -12,7 +12,7 @@ import numpy as np
 from disentrec.report.compare import score_matrix
 from disentrec.report.figures import BLUE, GREEN, MUTED, PURPLE
 from disentrec.report.tables import dataset_title
-from disentrec.study import RowResult, Study, load_paper, paper_names
+from disentrec.study import RowResult, Study, half_run, load_paper, paper_names
 from disentrec.study.store import Store
 
 #: family -> colour; their order is that of legends.
@@ -73,9 +73,11 @@ class Bench:
 def benches(store: Path | str, task: str, budgets: Sequence[str], names: Sequence[str] = ()) -> list[Bench]:
     """Returns one bench per budget and data set (`names`; all if none) on which a paper's own row is complete.
 
-    Rows as released are left out: they were not made under this protocol. A row of several tables counts once.
+    Rows as released are left out: they were not made under this protocol. A row of several tables counts once. As in
+    the papers' chapters, a data set is left out, unless asked for, while no main table has runs in half of its rows.
     """
     found: dict[tuple[str, str], tuple[dict[str, Entry], dict[str, str]]] = {}
+    shown = set()
     for budget in budgets:
         for paper in map(load_paper, paper_names()):
             # Our own questions to the papers have no main table, and not every budget.
@@ -86,7 +88,10 @@ def benches(store: Path | str, task: str, budgets: Sequence[str], names: Sequenc
                 if names and dataset not in names:
                     continue
                 entries, left = found.setdefault((budget, dataset), ({}, {}))
-                for result in study.result("main", dataset):
+                results = study.result("main", dataset)
+                if names or half_run(results):
+                    shown.add((budget, dataset))
+                for result in results:
                     if result.row.protocol.get("name") == "released":
                         continue
                     label = result.row.label.removesuffix(" (as described)")
@@ -98,7 +103,7 @@ def benches(store: Path | str, task: str, budgets: Sequence[str], names: Sequenc
     return [
         Bench(task, budget, dataset, Store(store), entries, tuple(left[key] for key in left if key not in entries))
         for (budget, dataset), (entries, left) in found.items()
-        if set(entries) & set(paper_names())
+        if set(entries) & set(paper_names()) and (budget, dataset) in shown
     ]
 
 

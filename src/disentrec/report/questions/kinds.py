@@ -76,8 +76,9 @@ def kinds_table(store: Path | str, budgets: Sequence[str] = ("demo", "real")) ->
         return tables.show(NOTHING_YET)
     header = ["", "kind", "best of the papers' models", "place", "best other model", "lead, %"]
     caption = (
-        "The best of the four papers' models on every data set whose main table is complete, by the metric that models"
-        " are chosen by (sessions MRR@20, users Recall@20). Lead: over the best other model, as a share of its value."
+        "The best of the four papers' models on every data set, among the rows of its main table that are complete, by"
+        " the metric that models are chosen by (sessions MRR@20, users Recall@20). Lead: over the best other model, as"
+        " a share of its value."
     )
     return tables.show(tables.myst_table(header, rows, caption, "tbl-questions-kinds", "lllrlr"))
 
