@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import copy_ceiling, gemm_ceiling, load_peer, write
+from common import copy_ceiling, load_peer, product_ceiling, write
 from torch import Tensor
 
 from disentrec import models
@@ -56,7 +56,7 @@ def main() -> None:
         attending = _model(shop, released=False)
         attended = _seconds(lambda: _rank(attending))
         theirs, own = released(_users(0, THEIR_USERS)), model(_users(0, THEIR_USERS))
-        gemm, copy = gemm_ceiling(N_ITEMS, CHUNK), copy_ceiling()
+        gemm, copy = product_ceiling(512, CHUNK, N_ITEMS, F.linear), copy_ceiling()
     full = chunk * -(-N_USERS // THEIR_USERS)
     flops = 2.0 * N_USERS * N_ITEMS * K * CHUNK
     write(

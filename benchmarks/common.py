@@ -17,6 +17,7 @@ import torch
 
 from disentrec.data.sequences import Sequences
 from disentrec.data.sessions import SessionSplit, cases_of
+from disentrec.models.layers import linear
 from disentrec.workers import ALLOCATION
 
 RESULTS = Path(__file__).parent / "results"
@@ -39,12 +40,17 @@ def peak_mb() -> int:
 
 def timed(step: Callable, chosen: list) -> float:
     """Returns the median seconds of `step` over all but the first of the batches."""
+    return statistics.median(seconds_of(step, chosen))
+
+
+def seconds_of(step: Callable, chosen: list) -> list[float]:
+    """Returns the seconds of `step` for all but the first of the batches."""
     seconds = []
     for batch in chosen:
         started = time.perf_counter()
         step(batch)
         seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[1:])
+    return seconds[1:]
 
 
 class Clock:
@@ -61,10 +67,13 @@ class Clock:
         self.last = now
 
 
-def gemm_ceiling(n: int, width: int) -> float:
-    """Returns operations per second of a product of 512 x width and width x n."""
-    a, b = torch.randn(512, width), torch.randn(n, width)
-    return 2 * a.numel() * n / timed(lambda _: a @ b.T, list(range(12)))
+def product_ceiling(rows: int, width: int, columns: int, product: Callable = linear) -> float:
+    """Returns operations per second, the best of thirty times, of rows x width by width x columns.
+
+    `product`: of (rows, width) and (columns, width); models.layers.linear takes oneDNN's, F.linear torch's own.
+    """
+    x, weight = torch.randn(rows, width), torch.randn(columns, width)
+    return 2 * rows * width * columns / min(seconds_of(lambda _: product(x, weight), list(range(30))))
 
 
 def copy_ceiling() -> float:

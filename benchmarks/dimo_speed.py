@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import copy_ceiling, gemm_ceiling, load_peer, peer_times, synthetic_split, timed, write
+import torch.nn.functional as F
+from common import copy_ceiling, load_peer, peer_times, product_ceiling, synthetic_split, timed, write
 
 from disentrec import models
 from disentrec.data.protocol import Protocol
@@ -46,7 +47,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     name, split = _split(options.data)
-    gemm, copy = gemm_ceiling(split.n_items, 2 * DIM), copy_ceiling()
+    gemm, copy = product_ceiling(512, 2 * DIM, split.n_items, F.linear), copy_ceiling()
     record = {
         "data": name,
         "n_items": split.n_items,

@@ -11,19 +11,18 @@ the order of the catalogue, each batch padded to its longest one, as libraries d
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from common import product_ceiling, write
 
 from disentrec.encode.scaling import GRID, unit_mean_norm
 from disentrec.encode.text import MINILM, minilm_folder
 from disentrec.encode.transformer import TextSettings, Transformer, encode_texts, load_transformer
 from disentrec.study.runner import environment
 
-OUT = Path(__file__).parent / "results" / "encode_speed.json"
 COUNTS = (2_000, 10_000)  # titles
 
 
@@ -52,10 +51,7 @@ def main() -> None:
     torch.set_num_threads(1)
     record["in_order"] = in_order(transformer, titles(transformer, COUNTS[0]), options.batch_size)
     record["in_order"]["ratio"] = round(record["in_order"]["seconds"] / record["runs"][len(also)]["seconds"], 2)
-    OUT.parent.mkdir(exist_ok=True)
-    text = json.dumps(record, indent=1) + "\n"
-    OUT.write_text(text)
-    print(text)
+    write("encode_speed", record)
 
 
 def titles(transformer: Transformer, count: int) -> list[str]:
@@ -69,11 +65,13 @@ def measure(transformer: Transformer, texts: list[str], batch_size: int) -> dict
     """Returns seconds, rows per second and the share of the floor, the faster of two measurements of the product."""
     settings = TextSettings(**MINILM, batch_size=batch_size)
     encode_texts(transformer, texts[:batch_size], settings)  # the first call makes its kernels
-    ceilings = [gemm_ceiling(transformer, batch_size)]
+    hidden, inner = transformer.model.config.hidden_size, transformer.model.config.intermediate_size
+    largest = 14 * batch_size, hidden, inner, F.linear  # product of a layer, at the size of a batch of 14 tokens
+    ceilings = [product_ceiling(*largest)]
     started = time.perf_counter()
     encode_texts(transformer, texts, settings)
     seconds = time.perf_counter() - started
-    ceilings.append(gemm_ceiling(transformer, batch_size))
+    ceilings.append(product_ceiling(*largest))
     operations, tokens = count_operations(transformer, texts)
     ceiling = max(ceilings)
     return {
@@ -115,18 +113,6 @@ def count_operations(transformer: Transformer, texts: list[str]) -> tuple[float,
     d, inner = config.hidden_size, config.intermediate_size
     each = 4 * d * d + 2 * d * inner  # query, key, value, output; two of the feed-forward part
     return 2.0 * config.num_hidden_layers * float((each * lengths + 2 * d * lengths**2).sum()), int(lengths.sum())
-
-
-def gemm_ceiling(transformer: Transformer, batch_size: int) -> float:
-    """Returns operations per second of the largest product of a layer, at the size of a batch of 14 tokens."""
-    config = transformer.model.config
-    a, b = torch.randn(14 * batch_size, config.hidden_size), torch.randn(config.intermediate_size, config.hidden_size)
-    seconds = []
-    for _ in range(30):
-        started = time.perf_counter()
-        a @ b.T
-        seconds.append(time.perf_counter() - started)
-    return 2 * a.numel() * config.intermediate_size / float(np.median(seconds[1:]))
 
 
 if __name__ == "__main__":

@@ -22,11 +22,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from common import load_peer, write
+from common import load_peer, product_ceiling, write
 from torch import Tensor
 
 from disentrec.models.contrast import info_nce
-from disentrec.models.layers import linear, unit
+from disentrec.models.layers import unit
 from disentrec.study.runner import environment
 
 N_ITEMS, DIM, TEMPERATURE, ROWS = 7050, 128, 0.5, 4096
@@ -60,7 +60,7 @@ def main() -> None:
             gradients[name] = gradient_of(side, tables)
             seconds[name].append(time.perf_counter() - started)
     middle = {name: statistics.median(values) for name, values in seconds.items()}
-    ceiling, flops = product_ceiling(options.items), count_step(options.items)
+    ceiling, flops = product_ceiling(256, DIM, options.items), count_step(options.items)
     record = {
         "data": "random tables, targets near their anchors",
         "n_items": options.items,
@@ -153,17 +153,6 @@ def count_step(n: int) -> float:
     """
     between, among = 3.0, 1.5
     return len(TERMS) * (between + among) * 2 * n * n * DIM
-
-
-def product_ceiling(n: int) -> float:
-    """Returns operations per second of a block's product, by the faster library: the best of many."""
-    rows, table = torch.randn(256, DIM), torch.randn(n, DIM)
-    best = float("inf")
-    for _ in range(60):
-        started = time.perf_counter()
-        linear(rows, table)
-        best = min(best, time.perf_counter() - started)
-    return 2 * rows.numel() * n / best
 
 
 def peak_of(step: Callable[[list[Tensor]], Tensor], tables: list[Tensor]) -> dict[str, int]:

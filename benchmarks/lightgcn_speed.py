@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import Clock, as_worker, copy_ceiling, peak_mb, synthetic_pairs, timed, write
+from common import Clock, as_worker, copy_ceiling, peak_mb, product_ceiling, synthetic_pairs, write
 from mmrec import MMRec
 
 from disentrec import models
@@ -34,7 +34,6 @@ from disentrec.data.schema import read_dataset
 from disentrec.evaluation.metrics import topn_from_ranks
 from disentrec.evaluation.ranking import rank_pairs
 from disentrec.models.base import UserCatalogue
-from disentrec.models.layers import linear
 from disentrec.study.runner import environment
 from disentrec.training import Training
 from disentrec.training.samplers import pair_batches
@@ -101,7 +100,7 @@ def main() -> None:
     ours = Ours(split)
     ours.epoch(), ours.validate()  # not timed
     peak = peak_mb()  # before the peer's data come
-    product, copy = product_ceiling(), copy_ceiling()
+    product, copy = product_ceiling(256, DIM, N_ITEMS), copy_ceiling()
     peer = MMRec(options.peer, split, layers=LAYERS, seed=SEED) if options.peer else None
     if peer:
         peer.round()
@@ -201,12 +200,6 @@ def count_step(split: TopNSplit) -> dict:
         "parts": parts,
         "gathered": float(passes * edges * DIM * 4),
     }
-
-
-def product_ceiling() -> float:
-    """Returns operations per second of 256 users' scores, by the faster library."""
-    users, items = torch.randn(256, DIM), torch.randn(N_ITEMS, DIM)
-    return 2 * users.numel() * N_ITEMS / timed(lambda _: linear(users, items), list(range(40)))
 
 
 def synthetic_split() -> TopNSplit:

@@ -23,13 +23,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import N_ITEMS, copy_ceiling, load_peer, peak_mb, peer_times, synthetic_split, timed, write
+from common import N_ITEMS, copy_ceiling, load_peer, peak_mb, peer_times, product_ceiling, synthetic_split, timed, write
 
 from disentrec import models
 from disentrec.data.sessions import SessionCases, batches, pad
 from disentrec.evaluation.ranking import rank_cases
 from disentrec.models import Catalogue
-from disentrec.models.layers import linear
 from disentrec.study.runner import environment
 
 DIM, BATCH, LARGEST = 64, 100, 18_796
@@ -63,7 +62,7 @@ def main() -> None:
             step(batch)
         print(peak_mb())
         return
-    gemm, copy = linear_ceiling(), copy_ceiling()
+    gemm, copy = product_ceiling(8 * 1024, DIM, 4 * DIM), copy_ceiling()
     seconds = timed(step, chosen)
     test_pass = timed(lambda _: rank_cases(model, split.test), [0, 1])
     flops, moved = count_step(split.n_items, model.config)
@@ -114,12 +113,6 @@ def count_step(n: int, config) -> tuple[float, float]:
     contrast = 2 * 2 * n * n * d
     floats = 3 * layers * n * tokens * d * (6 + 2 * 4) + 2 * n * n
     return 3.0 * n * (tokens * layers * per_token - unread + extract + head) + contrast, 4.0 * floats
-
-
-def linear_ceiling() -> float:
-    """Returns operations per second of the feed-forward's first product, by the faster library."""
-    x, weight = torch.randn(8 * 1024, DIM), torch.randn(4 * DIM, DIM)
-    return 2 * x.numel() * 4 * DIM / timed(lambda _: linear(x, weight), list(range(40)))
 
 
 def _catalogue(split) -> Catalogue:

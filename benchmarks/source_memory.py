@@ -19,9 +19,10 @@ import time
 import zlib
 from pathlib import Path
 
+from common import write
+
 from disentrec.study.runner import environment
 
-OUT = Path(__file__).parent / "results" / "source_memory.json"
 BUDGET_MB = 1000
 CHILD = """
 import json, sys, time
@@ -58,10 +59,7 @@ def main() -> None:
                 "below_budget": found["peak_mb"] < BUDGET_MB,
             }
         record["files"].append(found)
-    OUT.parent.mkdir(exist_ok=True)
-    text = json.dumps(record, indent=1) + "\n"
-    OUT.write_text(text)
-    print(text)
+    write("source_memory", record)
 
 
 def write_reviews(path: Path, megabytes: int) -> int:
