@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -73,6 +74,13 @@ def test_chapters_are_planned_executed_and_in_the_contents():
 def test_no_notebook_is_without_a_chapter():
     plan = yaml.safe_load((BOOK / "chapters.yml").read_text()) or {}
     assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == set(plan)
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_readers_see_results_and_open_code_if_they_want(path):
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    bare = [cell["id"] for cell in cells if not {"hide-input", "remove-input"} & set(cell["metadata"].get("tags", []))]
+    assert cells and bare == []
 
 
 def test_every_published_figure_is_shown_by_a_page():
