@@ -27,6 +27,10 @@ FLAGS = [
 ]
 
 
+#: Seconds to wait for an answer: many, for others may use the machine.
+PATIENCE = 90
+
+
 def find_chromium() -> str | None:
     """Returns the command of an installed Chromium or Chrome, or None."""
     names = ("chromium", "chromium-browser", "google-chrome")
@@ -89,7 +93,7 @@ class Page:
         """Loads a page and waits for its load event."""
         self.events.clear()
         self.call("Page.navigate", url=url)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             if time.monotonic() > deadline:
                 raise TimeoutError(url)
@@ -125,6 +129,11 @@ class Page:
                 found.append(json.dumps(parameters["args"])[:300])
         return found
 
+    @property
+    def ended(self) -> bool:
+        """True when the browser does not run any more."""
+        return self._process.poll() is not None
+
     def close(self) -> None:
         """Ends the browser."""
         self._process.terminate()
@@ -134,7 +143,7 @@ class Page:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
-            if not select.select([self._reads], [], [], 30)[0]:
+            if not select.select([self._reads], [], [], PATIENCE)[0]:
                 raise TimeoutError("the browser does not answer")
             chunk = os.read(self._reads, 1 << 20)
             if not chunk:

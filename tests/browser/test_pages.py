@@ -65,16 +65,25 @@ NOT_ON_PAPER = [
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    """A tab of a headless browser."""
+def tabs(tmp_path_factory):
+    """Tabs of headless browsers, oldest first; all but the last have ended."""
     command = find_chromium()
     if command is None:
         pytest.skip("no Chromium on this machine (on Debian: apt install chromium)")
     if not PAGES:
         pytest.skip("the book is not built here: make book")
-    tab = Page(command, tmp_path_factory.mktemp("profile"))
-    yield tab
-    tab.close()
+    opened = [Page(command, tmp_path_factory.mktemp("profile"))]
+    yield opened
+    for tab in opened:
+        tab.close()
+
+
+@pytest.fixture
+def page(tabs, tmp_path_factory):
+    """A tab of a browser that runs: one that has ended fails the test it ended in, not all that follow."""
+    if tabs[-1].ended:
+        tabs.append(Page(find_chromium(), tmp_path_factory.mktemp("profile")))
+    return tabs[-1]
 
 
 @pytest.mark.parametrize("name", [*PAGES, *OTHERS] if PAGES else ["the book"])
