@@ -39,12 +39,12 @@ test: $(VENV)/.test _build/rerun.md $(BUNDLE) ## Every check: style, notebooks, 
 	$(if $(wildcard notebooks/*.ipynb),$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb)
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	$(BIN)/python -m pytest tests
-	$(if $(CHAPTERS),$(BIN)/python -m pytest --nbval --nbval-current-env -n $(JOBS) --dist loadscope $(CHAPTERS))
+	$(if $(CHAPTERS),$(BIN)/python -m pytest -p tests.kernels --nbval --nbval-current-env -n $(JOBS) --dist loadscope $(CHAPTERS))
 
 check: $(VENV)/.test ## The quick checks: style, tests without studies and browser, three chapters
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/study --ignore tests/training -n $(JOBS)
-	$(BIN)/python -m pytest --nbval --nbval-current-env $(CHECKED)
+	$(BIN)/python -m pytest -p tests.kernels --nbval --nbval-current-env $(CHECKED)
 
 study: install ## The grid on real data (hours; resumes where it stopped): make study JOBS=8
 	for paper in dimo mmsbr addrl idsf; do $(BIN)/disentrec study $$paper --budget real --jobs $(JOBS); done

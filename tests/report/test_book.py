@@ -12,6 +12,7 @@ from disentrec.errors import DisentrecError
 from disentrec.report import notebooks
 from disentrec.report.book import execute_book, hash_trees, read_chapters
 from disentrec.report.notebooks import find_notebook, kernels_in, run_notebook
+from tests.kernels import SocketKernelManager
 
 NOTEBOOK = [
     ("markdown", "# {{title}}: scores of {{rows}} rows\n\n$$ x $$ and `{{rerun}}`", []),
@@ -243,3 +244,27 @@ def test_kernels_leave_environment_and_folder_as_they_were(monkeypatch, tmp_path
         assert Path.cwd() == tmp_path
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "TQDM_DISABLE" not in os.environ and Path.cwd() == before
+
+
+TRANSPORT = "import json, ipykernel\nprint(json.loads(ipykernel.get_connection_info())['transport'])"
+
+
+def test_a_notebook_needs_no_free_port(root):
+    notebook, target = root / "notebooks" / "ports.ipynb", root / "book" / "chapters" / "ports.ipynb"
+    write_notebook(notebook, [("code", TRANSPORT, [])])
+    run_notebook(notebook, target, root=root)
+    assert nbformat.read(target, as_version=4).cells[0].outputs[0].text == "ipc\n"
+
+
+def test_a_checked_notebook_needs_no_free_port():
+    manager = SocketKernelManager()
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        assert Path(manager.connection_file).with_name("kernel-ipc-1").is_socket()
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert not Path(manager.connection_file).parent.exists()

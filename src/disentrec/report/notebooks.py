@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from disentrec.data.drafts import sweep, write_atomically, writing
@@ -83,16 +84,17 @@ def clean(book: Any, name: str, shown: Mapping[str, Any]) -> Any:
 
 
 def _papermill(notebook: Path, scratch: Path, parameters: Mapping[str, Any], folder: Path) -> None:
-    with kernels_in(folder):
+    with kernels_in(folder), TemporaryDirectory(prefix="kernel-") as sockets:
         import papermill
-        from nbclient.exceptions import CellTimeoutError, DeadKernelError
+        from nbclient.exceptions import CellTimeoutError
         from papermill.exceptions import PapermillExecutionError
+        from traitlets.config import Config
 
         kept = f"The executed copy, traceback included: {scratch}"
         try:
             papermill.execute_notebook(
                 str(notebook), str(scratch), dict(parameters), kernel_name=KERNEL["name"], progress_bar=False,
-                log_output=False,
+                log_output=False, config=Config(KernelManager=sockets_in(Path(sockets))),
             )  # fmt: skip
         except PapermillExecutionError as error:
             first = next((line for line in error.source.splitlines() if line.strip()), "").strip()
@@ -101,8 +103,19 @@ def _papermill(notebook: Path, scratch: Path, parameters: Mapping[str, Any], fol
                 where=notebook,
                 how=kept,
             ) from None
-        except (DeadKernelError, CellTimeoutError) as error:
-            raise DisentrecError(f"the kernel died: {error}", where=notebook, how=kept) from error
+        except (RuntimeError, CellTimeoutError) as error:  # it died, never answered, or worked for too long
+            raise DisentrecError(f"the kernel gave no answer: {error}", where=notebook, how=kept) from error
+
+
+def sockets_in(folder: Path) -> dict[str, str]:
+    """Returns what a kernel manager needs to reach its kernel over socket files in `folder`.
+
+    The TCP ports it takes otherwise are chosen some time before the kernel binds them. When another process takes one
+    between the two, the kernel ends or, if it was the port of its outputs, never answers.
+    """
+    if os.name == "nt":  # no socket files for ZeroMQ there
+        return {}
+    return {"transport": "ipc", "connection_file": str(folder / "kernel.json")}
 
 
 @contextmanager
