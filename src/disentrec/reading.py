@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
@@ -70,11 +71,16 @@ for _kind in ("timestamp", "set", "binary", "omap", "pairs"):
 
 def check_kinds(settings: type, values: Mapping[str, Any], *, where: object = None) -> None:
     """Raises for the first value that is not of the type its field of the dataclass `settings` declares."""
-    hints = get_type_hints(settings)
+    hints = _hints(settings)
     for name, value in values.items():
         if name in hints and not _fits(value, hints[name]):
             kind = getattr(hints[name], "__name__", str(hints[name])) if not get_args(hints[name]) else hints[name]
             raise DisentrecError(f"{name}={repr(value)[:100]} is not valid", where=where, how=f"Give {kind}")
+
+
+@cache
+def _hints(settings: type) -> dict[str, Any]:
+    return get_type_hints(settings)
 
 
 def _fits(value: Any, hint: Any) -> bool:

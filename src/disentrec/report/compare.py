@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,8 @@ from disentrec.study.cases import known_cases
 
 #: Fewer test cases than these are not compared: an interval over them would be a matter of chance.
 LEAST_CASES = 20
+#: What a record says of its test cases.
+CASES = ("test_session", "test_user", "test_count")
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,7 @@ def compare_rows(
         keep = seldom if keep is None else keep & seldom
     if keep is not None and keep.sum() < LEAST_CASES:
         return [Comparison(dataset, row, against, metric, None) for row, against in pairs]
-    tests: list[PairedTest | None] = []
-    for row, against in pairs:
-        one, other = (score_matrix(results[name], metric, keep) if name in results else None for name in (row, against))
-        _same_cases(results, row, against, one, other)
-        tests.append(None if one is None or other is None else paired_bootstrap(one, other))
+    tests = [paired_test(results, row, against, metric, keep) for row, against in pairs]
     corrected = iter(holm(np.asarray([test.p_value for test in tests if test is not None])))
     return [
         Comparison(dataset, row, against, metric, test, float("nan") if test is None else float(next(corrected)))
@@ -81,16 +79,21 @@ def compare_rows(
     ]
 
 
-def _same_cases(results: dict, row: str, against: str, one, other) -> None:
+def paired_test(
+    results: Mapping[str, RowResult], row: str, against: str, metric: str, keep: np.ndarray | None = None
+) -> PairedTest | None:
+    """Returns the paired test of one row against another, both by name; None while a run of either is left.
+
+    Rows that were not tested on the same cases raise DisentrecError.
+    """
+    pair = [results.get(name) for name in (row, against)]
+    one, other = (None if result is None else score_matrix(result, metric, keep) for result in pair)
     if one is None or other is None:
-        return
-    arrays = [results[name].records[0].arrays for name in (row, against)]
-    if not all(
-        np.array_equal(arrays[0][key], arrays[1].get(key))
-        for key in ("test_session", "test_user", "test_count")
-        if key in arrays[0]
-    ):
+        return None
+    arrays, others = (result.records[0].arrays for result in pair)
+    if not all(np.array_equal(arrays[key], others.get(key)) for key in CASES if key in arrays):
         raise DisentrecError(
             f"{row!r} and {against!r} were not tested on the same cases",
             how="Run both under protocols with the same split",
         )
+    return paired_bootstrap(one, other)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
 from disentrec import models
 from disentrec.evaluation.significance import PairedTest, holm, paired_bootstrap
-from disentrec.report.compare import Comparison, compare_rows, score_matrix
+from disentrec.report.compare import Comparison, paired_test, score_matrix
 from disentrec.report.tables import table_pairs
 from disentrec.study import RowResult, Study
 from disentrec.study.cases import known_dataset
@@ -86,18 +87,19 @@ def prices(study: Study, dataset: str) -> list[Price]:
     paper, metric = study.paper, price_metric(study.paper)
     against = dict(table_pairs(study, "audit", dataset))
     reference = paper.artefact("audit").reference
+    table = cache(lambda artefact: _results(study, artefact, dataset))
     found: list[tuple[Deviation | None, PairedTest | None, float]] = []
     for deviation in (*(d for d in paper.deviations if d.switch), None):
         measured = {} if deviation is None else deviation.measured
         if "metric" in measured:
-            found.append((deviation, *_read_otherwise(study, dataset, reference, metric, measured["metric"])))
+            found.append((deviation, *_read_otherwise(table("waterfall")[reference], metric, measured["metric"])))
             continue
         row = RELEASED if deviation is None else deviation.switch
         plan = {"artefact": "audit", "row": row, "against": against.get(row), **measured}
         if {plan["row"], plan["against"]} <= {r.id for r in study.rows(paper.artefact(plan["artefact"]), dataset)}:
-            pair = (plan["row"], plan["against"])
-            base = _mean(_results(study, plan["artefact"], dataset)[plan["against"]], metric)
-            found.append((deviation, _change(study, plan["artefact"], dataset, pair, metric), base))
+            rows = table(plan["artefact"])
+            test = _change(rows, plan["row"], plan["against"], metric)
+            found.append((deviation, test, _mean(rows[plan["against"]], metric)))
     # What was not run yet counts among the looks, so that a verdict does not fade when the rest comes in.
     corrected = holm(np.asarray([1.0 if test is None else test.p_value for _, test, _ in found]))
     return [
@@ -112,14 +114,15 @@ def steps(study: Study, dataset: str) -> list[Step]:
     Where the release computes the metric in a way of its own, the last step reads the last runs by it.
     """
     metric = price_metric(study.paper)
-    rows = study.result("waterfall", dataset)
+    table = _results(study, "waterfall", dataset)
+    rows = list(table.values())
     if any(score_matrix(row, metric) is None for row in rows):
         return []
-    tests = [_change(study, "waterfall", dataset, pair, metric) for pair in table_pairs(study, "waterfall", dataset)]
+    tests = [_change(table, *pair, metric) for pair in table_pairs(study, "waterfall", dataset)]
     labels, values = [row.row.label for row in rows], [_mean(row, metric) for row in rows]
     for deviation in study.paper.deviations:
         if "metric" in deviation.measured:
-            test, _ = _read_otherwise(study, dataset, rows[-1].row.id, metric, deviation.measured["metric"])
+            test, _ = _read_otherwise(rows[-1], metric, deviation.measured["metric"])
             tests.append(test)
             labels.append(f"+ their own NDCG ({deviation.id})")
             values.append(_mean(rows[-1], deviation.measured["metric"]))
@@ -169,19 +172,17 @@ def _mean(result: RowResult, metric: str) -> float:
     return float(np.mean(result.metric(metric))) if result.records else float("nan")
 
 
-def _change(study: Study, artefact: str, dataset: str, pair: tuple[str, str], metric: str) -> PairedTest | None:
-    """Returns what the first row of a pair changes against the second; exactly nothing where they are the same runs."""
-    (item,) = compare_rows(study, artefact, dataset, [pair], metric)
-    results = _results(study, artefact, dataset)
-    one, other = ([record.path for record in results[row].records] for row in pair)
-    if item.test is not None and one == other:
-        return replace(item.test, effect=0.0, low=0.0, high=0.0, p_value=1.0)
-    return item.test
+def _change(table: Mapping[str, RowResult], row: str, against: str, metric: str) -> PairedTest | None:
+    """Returns what one row changes against another; exactly nothing where they are the same runs."""
+    test = paired_test(table, row, against, metric)
+    one, other = ([record.path for record in table[name].records] for name in (row, against))
+    if test is not None and one == other:
+        return replace(test, effect=0.0, low=0.0, high=0.0, p_value=1.0)
+    return test
 
 
-def _read_otherwise(study: Study, dataset: str, row: str, metric: str, other: str) -> tuple[PairedTest | None, float]:
+def _read_otherwise(result: RowResult, metric: str, other: str) -> tuple[PairedTest | None, float]:
     """Returns what another metric makes of the same runs, and the number by the usual one."""
-    result = _results(study, "waterfall", dataset)[row]
     usual, theirs = score_matrix(result, metric), score_matrix(result, other)
     if usual is None or theirs is None:
         return None, _mean(result, metric)
