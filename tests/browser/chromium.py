@@ -25,10 +25,8 @@ FLAGS = [
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 ]
-
-
-#: Seconds to wait for an answer: many, for others may use the machine.
-PATIENCE = 90
+#: Seconds to wait for an answer.
+PATIENCE = 30
 
 
 def find_chromium() -> str | None:

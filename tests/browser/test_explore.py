@@ -12,8 +12,6 @@ import scipy.sparse as sp
 from disentrec.evaluation.explanations import explain
 from disentrec.paths import ROOT
 
-from .chromium import Page, find_chromium
-
 PAGE = ROOT / "_build" / "html" / "book" / "explore.html"
 RANKING = "[...document.querySelectorAll('ol.ranking > li')].map((row) => Number(row.dataset.item))"
 TEXTS = "[...document.querySelectorAll('#explore-why .text')].map((text) => text.textContent)"
@@ -41,18 +39,12 @@ def press(page, key):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(tabs):
     """The explore page in a tab, at its start."""
-    command = find_chromium()
-    if command is None:
-        pytest.skip("no Chromium on this machine (on Debian: apt install chromium)")
-    if not PAGE.exists():
-        pytest.skip("the book is not built here: make book")
-    tab = Page(command, tmp_path_factory.mktemp("profile"))
+    tab = tabs()
     tab.resize(1280, 900, "light")
     tab.open(PAGE.as_uri())
-    yield tab
-    tab.close()
+    return tab
 
 
 def test_a_slider_changes_the_ranking_and_back(page):
@@ -150,10 +142,8 @@ def test_every_control_has_a_name(page):
     assert page.evaluate(unnamed) == 0
 
 
-def test_without_scripts_the_page_says_so(tmp_path):
-    tab = Page(find_chromium() or pytest.skip("no Chromium on this machine"), tmp_path)
-    if not PAGE.exists():
-        pytest.skip("the book is not built here: make book")
+def test_without_scripts_the_page_says_so(tabs):
+    tab = tabs()
     tab.call("Emulation.setScriptExecutionDisabled", value=True)
     tab.open(PAGE.as_uri())
     tab.call("Emulation.setScriptExecutionDisabled", value=False)

@@ -11,7 +11,6 @@ from disentrec.paths import ROOT
 from disentrec.study.papers import load_paper, paper_names
 
 from . import axe
-from .chromium import Page, find_chromium
 
 HTML = ROOT / "_build" / "html"
 PAGES = sorted(path.relative_to(HTML).as_posix() for path in HTML.glob("book/**/*.html"))
@@ -64,26 +63,10 @@ NOT_ON_PAPER = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def tabs(tmp_path_factory):
-    """Tabs of headless browsers, oldest first; all but the last have ended."""
-    command = find_chromium()
-    if command is None:
-        pytest.skip("no Chromium on this machine (on Debian: apt install chromium)")
-    if not PAGES:
-        pytest.skip("the book is not built here: make book")
-    opened = [Page(command, tmp_path_factory.mktemp("profile"))]
-    yield opened
-    for tab in opened:
-        tab.close()
-
-
 @pytest.fixture
-def page(tabs, tmp_path_factory):
-    """A tab of a browser that runs: one that has ended fails the test it ended in, not all that follow."""
-    if tabs[-1].ended:
-        tabs.append(Page(find_chromium(), tmp_path_factory.mktemp("profile")))
-    return tabs[-1]
+def page(tabs):
+    """A tab of a headless browser."""
+    return tabs()
 
 
 @pytest.mark.parametrize("name", [*PAGES, *OTHERS] if PAGES else ["the book"])

@@ -178,7 +178,8 @@ class Measurements:
             rows.append([
                 label(name), *(f"{added[part]:,.0f}" for part in ("interaction", "user", "item")),
                 f"{check['predicted_mb']:,} / {check['measured_mb']:,}",
-                f"{_gigabytes(found):.1f} / " + (f"{_gigabytes(found['whole']):.1f}" if "whole" in found else "–"),
+                f"{_gigabytes(found['predicted_mb']):.1f} / "
+                + (f"{_gigabytes(found['whole']['all_mb']):.1f}" if "whole" in found else "–"),
             ])  # fmt: skip
         header = ["", "bytes per interaction", "per user", "per item", "check, MiB", "whole, GB"]
         caption = (
@@ -229,7 +230,7 @@ class Measurements:
         if not made:
             return "It was **not run**."
         said = "; ".join(
-            f"{label(name)} took {_gigabytes(one):.1f} GB at its peak, {one['build_s']:.0f} s to build,"
+            f"{label(name)} took {_gigabytes(one['all_mb']):.1f} GB at its peak, {one['build_s']:.0f} s to build,"
             f" {one['step_ms'] / 1000:.1f} s for a step of {self.large['batch_size']:,} pairs and"
             f" {one['ranking_s']:.1f} s to rank all items for {one['ranked_users']:,} users"
             for name, one in made.items()
@@ -272,7 +273,8 @@ class Measurements:
     def _parts(self, found: dict) -> dict[str, float]:
         counts = {"interaction": "interactions", "user": "users", "item": "items"}
         added = {part: found["bytes_per"][part] * self.large["large"][count] / 1e9 for part, count in counts.items()}
-        return {"rest": _gigabytes(found) - sum(added.values()), **added}  # imports, and what grows with nothing
+        rest = _gigabytes(found["predicted_mb"]) - sum(added.values())  # imports, and what grows with nothing
+        return {"rest": rest, **added}
 
     def _table(self, header: list[str], rows: list[list[str]], caption: str, name: str) -> Markdown | None:
         return tables.show(tables.myst_table(header, rows, caption, f"tbl-costs-{name}")) if rows else None
@@ -284,6 +286,6 @@ def _floor(entry: dict, stages: tuple[str, ...]) -> float:
     return floor / taken
 
 
-def _gigabytes(peak: dict) -> float:
-    """Returns a peak of the records, which count in MiB: as measured (`all_mb`) or as predicted."""
-    return peak.get("all_mb", peak.get("predicted_mb")) * 2**20 / 1e9
+def _gigabytes(mib: float) -> float:
+    """Returns a peak in GB; the records count in MiB."""
+    return mib * 2**20 / 1e9
