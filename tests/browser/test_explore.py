@@ -148,4 +148,3 @@ def test_without_scripts_the_page_says_so(tabs):
     tab.open(PAGE.as_uri())
     tab.call("Emulation.setScriptExecutionDisabled", value=False)
     assert "needs JavaScript" in tab.evaluate("document.getElementById('explore').textContent")
-    tab.close()
