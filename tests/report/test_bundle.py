@@ -72,7 +72,7 @@ def test_a_printed_number_leads_to_its_runs(store, tmp_path):
         for line in csv.DictReader(io.StringIO(found["tables.csv"]))
         if (line["paper"], line["artefact"], line["row"], line["dataset"]) == ("dimo", "main", "narm", DATASET)
     ]
-    printed = {row.row.id: row for row in Study("dimo", "demo", store).result("main", DATASET)}["narm"].metric("mrr@20")
+    printed = Study("dimo", "demo", store).results_by_row("main", DATASET)["narm"].metric("mrr@20")
     assert [float(runs[name]["test_mrr@20"]) for name in line["runs"].split()] == printed
     assert int(line["planned"]) == len(printed) and np.isfinite(printed).all()
     assert all(row["runs"] for row in table_lines(Store(store)))

@@ -56,7 +56,7 @@ def cells(text: str, first: str) -> list[str]:
 
 
 def results(page: Chapter) -> dict:
-    return {row.row.id: row for row in page.studies["demo"].result(page.artefact.id, SHOP)}
+    return page.studies["demo"].results_by_row(page.artefact.id, SHOP)
 
 
 def test_correlations_are_means_over_seeds_beside_the_widest_chance(chapter):

@@ -91,7 +91,7 @@ def test_rows_that_a_data_set_cannot_carry_are_left_out(page):
 def test_the_landing_figure_joins_the_papers_of_a_task(page, monkeypatch):
     """Baselines of both papers stand beside both papers' rows; a table with a missing run is left out."""
     study = page.studies["demo"]
-    results = {row.row.id: row for row in study.result("maps", "bazaar-tiny")}
+    results = study.results_by_row("maps", "bazaar-tiny")
 
     class Row:
         def __init__(self, name, model):

@@ -108,7 +108,7 @@ def test_an_added_row_stands_in_the_table_beside_our_number(tmp_path):
     )
     page = Beside(csv=copy)
     lines = page.tables(ACCURACY).data.splitlines()
-    results = {row.row.id: row for row in Study("dimo", "real").result("main", "sessions-grocery")}
+    results = Study("dimo", "real").results_by_row("main", "sessions-grocery")
     ours = np.mean(results["dimo"].metric("mrr@20"))
     (line,) = (line for line in lines if "12.3" in line)
     assert f"| {percent(ours)} ± " in line
@@ -119,7 +119,7 @@ def test_an_added_row_stands_in_the_table_beside_our_number(tmp_path):
     (line,) = (line for line in lines if "| 6.7 %" in line)
     assert "Sports sessions: not yet run" in line
     (line,) = (line for line in lines if "| 0.5 fraction" in line)
-    users = {row.row.id: row for row in Study("idsf", "demo").result("main", "bazaar-demo")}
+    users = Study("idsf", "demo").results_by_row("main", "bazaar-demo")
     assert f"| {np.mean(users['lightgcn'].metric('recall@20')):.4f} ± " in line
     assert page.source_list().data.endswith("made up for this test")
 

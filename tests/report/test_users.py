@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,8 +120,8 @@ def test_a_page_without_runs_says_so(tmp_path):
 
 def test_published_figures_stand_beside_ours(page, monkeypatch):
     record = page.studies["demo"].result("chunks", TINY)[0].records[0]
-    result = type("R", (), {"row": type("W", (), {"id": "bpr-mmrec"}), "records": (record,)})
-    fake = type("S", (), {"result": lambda self, artefact, dataset: [result]})()
+    result = SimpleNamespace(records=(record,))
+    fake = SimpleNamespace(results_by_row=lambda artefact, dataset: {"bpr-mmrec": result})
     baselines = Chapter("addrl", "calibration", budgets=["real"], store=page.store)
     monkeypatch.setattr(Chapter, "published", lambda self: [(fake, "amazon-baby")])
     line = cells(calibration.published_table(baselines).data, "BPR | Recall@20")

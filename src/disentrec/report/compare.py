@@ -63,7 +63,7 @@ def compare_rows(
     `subset` names a fact of the test cases ("repeat", "verbatim"); only the cases without it are compared.
     `seen_at_most`: only cases whose target stands in so many places of the training sessions, or fewer.
     """
-    results = {result.row.id: result for result in study.result(artefact, dataset)}
+    results = study.results_by_row(artefact, dataset)
     facts = known_cases(study.store, dataset)
     keep = None if subset is None else ~facts[subset]
     if seen_at_most is not None:

@@ -50,16 +50,16 @@ def _pairs(number: int, part: Mapping[str, Any], study: Study, dataset: str) -> 
     """Rows against rows: `pairs: [[better, worse], ...]`."""
     carried = {row.id for row in study.rows(study.paper.artefact(part["artefact"]), dataset)}
     pairs = [tuple(pair) for pair in part["pairs"] if carried >= set(pair)]
-    seeds = {result.row.id: len(result.records) for result in study.result(part["artefact"], dataset)}
+    results = study.results_by_row(part["artefact"], dataset)
     for item in _within_table(study, part, dataset, pairs):
         if item.test is not None:
             labels = [study.paper.artefact(part["artefact"]).row(row).label for row in (item.row, item.against)]
-            yield _compared(number, part, dataset, item, " against ".join(labels), seeds[item.row])
+            yield _compared(number, part, dataset, item, " against ".join(labels), len(results[item.row].records))
 
 
 def _best_rival(number: int, part: Mapping[str, Any], study: Study, dataset: str) -> Iterator[Evidence]:
     """A row against the rival that is best on validation."""
-    results = {result.row.id: result for result in study.result(part["artefact"], dataset)}
+    results = study.results_by_row(part["artefact"], dataset)
     rivals = [name for name in part["rivals"] if name in results]
     if any(score_matrix(results[name], part["metric"]) is None for name in [part["row"], *rivals] if name in results):
         return
@@ -96,7 +96,7 @@ def _within_table(
 
 def _measure(number: int, part: Mapping[str, Any], study: Study, dataset: str) -> Iterator[Evidence]:
     """A measure of analysed runs above (or below) a bound, or that of another row, seed by seed."""
-    results = {result.row.id: result for result in study.result(part["artefact"], dataset)}
+    results = study.results_by_row(part["artefact"], dataset)
     values = _measured(results.get(part["row"]), part["measure"])
     if "against" in part:
         other = _measured(results.get(part["against"]), part["measure"])
@@ -120,7 +120,7 @@ def _measured(result, name: str) -> np.ndarray:
 def _truth(number: int, part: Mapping[str, Any], study: Study, dataset: str) -> Iterator[Evidence]:
     """The flag against the true cause: better than `share` of what Bayes' rule can tell, over cases."""
     facts = known_cases(study.store, dataset)
-    results = {result.row.id: result for result in study.result(part["artefact"], dataset)}
+    results = study.results_by_row(part["artefact"], dataset)
     if "cause" not in facts or part["row"] not in results or not results[part["row"]].complete:
         return
     records = [record for record in results[part["row"]].records if "after_flag" in record.arrays]

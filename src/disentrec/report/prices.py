@@ -87,7 +87,7 @@ def prices(study: Study, dataset: str) -> list[Price]:
     paper, metric = study.paper, price_metric(study.paper)
     against = dict(table_pairs(study, "audit", dataset))
     reference = paper.artefact("audit").reference
-    table = cache(lambda artefact: _results(study, artefact, dataset))
+    table = cache(lambda artefact: study.results_by_row(artefact, dataset))
     found: list[tuple[Deviation | None, PairedTest | None, float]] = []
     for deviation in (*(d for d in paper.deviations if d.switch), None):
         measured = {} if deviation is None else deviation.measured
@@ -114,7 +114,7 @@ def steps(study: Study, dataset: str) -> list[Step]:
     Where the release computes the metric in a way of its own, the last step reads the last runs by it.
     """
     metric = price_metric(study.paper)
-    table = _results(study, "waterfall", dataset)
+    table = study.results_by_row("waterfall", dataset)
     rows = list(table.values())
     if any(score_matrix(row, metric) is None for row in rows):
         return []
@@ -162,10 +162,6 @@ def order(found: Sequence[Price]) -> list[tuple[Deviation, list[Price]]]:
         return (any(price.clear for price in group), max(changes)) if changes else (False, -1.0)
 
     return [(group[0].deviation, group) for group in sorted(groups.values(), key=size, reverse=True)]
-
-
-def _results(study: Study, artefact: str, dataset: str) -> dict[str, RowResult]:
-    return {result.row.id: result for result in study.result(artefact, dataset)}
 
 
 def _mean(result: RowResult, metric: str) -> float:

@@ -148,6 +148,10 @@ class Study:
             results.append(RowResult(row, records, len(self._seeds(artefact, row)) - len(records)))
         return results
 
+    def results_by_row(self, name: str, dataset: str) -> dict[str, RowResult]:
+        """Returns the rows of an artefact on a data set by their names, as `result` does in order."""
+        return {result.row.id: result for result in self.result(name, dataset)}
+
     def _seeds(self, artefact: Artefact, row: Row) -> range:
         """Models without parameters have no randomness: one run."""
         learned = self.paper.models.get(row.model, {}).get("learned", True)

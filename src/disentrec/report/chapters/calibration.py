@@ -19,7 +19,7 @@ def published_table(page: Chapter, dataset: str = "amazon-baby") -> Markdown:
     The error is that of a difference between two draws of the split: sqrt 2 times the standard error over users.
     """
     study = next((study for study, name in page.published() if name == dataset), None)
-    results = {} if study is None else {row.row.id: row for row in study.result(page.artefact.id, dataset)}
+    results = {} if study is None else study.results_by_row(page.artefact.id, dataset)
     rows = []
     beside = page.paper.beside
     for entry in reported():

@@ -215,8 +215,7 @@ def history_sentences(page: Chapter, against: str = "lightgcn") -> Markdown:
 
 
 def _scores(study: Study, artefact: str, dataset: str, row: str, metric: str, group: np.ndarray) -> np.ndarray:
-    result = next(result for result in study.result(artefact, dataset) if result.row.id == row)
-    return score_matrix(result, metric, group)
+    return score_matrix(study.results_by_row(artefact, dataset)[row], metric, group)
 
 
 def _percent(value: float) -> str:
