@@ -163,7 +163,7 @@ AT_HAND = {
     "amazon-scientific-clip": {"items": 1585, "interactions": 19661, "users": 2928},
     "amazon-scientific": {"items": 4344, "interactions": 58492, "users": 8317},
     "amazon-beauty": {"items": 12101, "interactions": 198502, "users": 22363},
-    "movielens-1m-users": {"items": 2953, "interactions": 191325, "users": 1200},
+    "movielens-1m-users": {"items": 2288, "interactions": 64789, "users": 400},
     "tiktok": {"items": 6710, "interactions": 68722, "users": 9308},
 }
 PARTS = {  # as published
