@@ -54,9 +54,9 @@ def test_cold_tables_are_means_over_the_cases_of_a_bucket(page):
 def test_seldom_seen_targets_alone_are_compared(page):
     study = page.studies["demo"]
     seen = known_cases(study.store, "bazaar-tiny")["target_frequency"]
-    rows = {result.row.id: result.records for result in study.result("maps", "bazaar-tiny")}
+    rows = study.results_by_row("maps", "bazaar-tiny")
     gap = np.subtract(
-        *([one.scores("prec@20")[seen <= 20].mean() for one in rows[name]] for name in ("mmsbr", "control"))
+        *([one.scores("prec@20")[seen <= 20].mean() for one in rows[name].records] for name in ("mmsbr", "control"))
     )
     (found,) = compare_rows(study, "maps", "bazaar-tiny", [("mmsbr", "control")], "prec@20", seen_at_most=20)
     assert found.test.effect == pytest.approx(gap.mean()) and found.test.n_cases == (seen <= 20).sum()

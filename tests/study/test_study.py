@@ -13,9 +13,10 @@ from disentrec.report.chapter import Chapter
 from disentrec.report.evidence import Evidence
 from disentrec.report.scorecard import VERDICTS, decide, write_scorecard
 from disentrec.study import Study, load_paper, paper_names
+from disentrec.study.cases import modalities
 from disentrec.study.papers import Claim
 from disentrec.study.sources import sources
-from disentrec.study.study import TUNING_SEED
+from disentrec.study.study import TUNING_SEED, planned
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,17 @@ def test_every_row_is_a_model_with_settings_it_knows():
             for configuration in entry.get("grid", [{}]):
                 own = {key: value for key, value in configuration.items() if not key.startswith("training.")}
                 models.configure(paper.program(model), own)
+
+
+def test_no_row_names_an_attribute_that_its_data_set_lacks():
+    # It would repeat the row without that attribute, to the last digit.
+    named = [
+        (artefact.id, row.id, dataset, set(row.settings["attributes"]) - {"popularity"} - modalities(study.store, dataset))
+        for study, artefact, dataset in planned()
+        for row in study.rows(artefact, dataset)
+        if "attributes" in row.settings
+    ]
+    assert named and not [one for one in named if one[-1]]
 
 
 def test_learned_models_are_tuned_over_the_same_number_of_configurations():

@@ -244,10 +244,8 @@ class Chapter:
 
 def analysed(study: Study, artefact: str, row: str, dataset: str) -> list:
     """Returns the finished, analysed records of a row."""
-    for result in study.result(artefact, dataset):
-        if result.row.id == row:
-            return [record for record in result.records if record.finished and record.content["extra"]]
-    return []
+    result = study.results_by_row(artefact, dataset).get(row)
+    return [one for one in result.records if one.finished and one.content["extra"]] if result else []
 
 
 def _support(item: Mapping) -> str:

@@ -159,9 +159,9 @@ class Beside:
         for budget in paper.budgets:
             study = Study(paper.id, budget, self.store.root)
             if dataset in study.datasets(paper.artefact(part["artefact"])):
-                for result in study.result(part["artefact"], dataset):
-                    if result.row.id == part["row"] and result.complete:
-                        return float(np.mean(result.metric(metric)))
+                result = study.results_by_row(part["artefact"], dataset).get(part["row"])
+                if result and result.complete:
+                    return float(np.mean(result.metric(metric)))
         return float("nan")
 
     def _datasets(self, paper: Paper) -> str:
