@@ -45,11 +45,21 @@ LARGE = {
     },
 }  # fmt: skip
 
+SLOPES = {"step_ms": 0.8, "epoch_of_49_steps_s": 1.0, "evaluation_s": 0.3, "peak_mb": 0.4, "epoch_s": 1.8}
+GROWTH = {
+    "n_items": 20_000, "pairs_per_user": 20.7, "environment": {"threads": 1, "cpu": "a processor"}, "target": 1.1,
+    "sizes": [
+        {"interactions": 100_000, "n_users": 4831, "step_ms": 22.8, "epoch_of_49_steps_s": 1.12, "evaluation_s": 0.154,
+         "peak_mb": 869, "epoch_s": 1.12},
+    ],
+    "slopes": SLOPES,
+}  # fmt: skip
+
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
     monkeypatch.setattr("disentrec.report.figures.GENERATED", tmp_path)
-    for name, record in (("stages", STAGES), ("large", LARGE)):
+    for name, record in (("stages", STAGES), ("large", LARGE), ("users_scaling", GROWTH)):
         (tmp_path / f"{name}.json").write_text(json.dumps(record))
     return Measurements(tmp_path)
 
@@ -103,10 +113,21 @@ def test_a_whole_that_was_run_says_what_it_took(page, tmp_path):
     assert "BPR-MF took 6.3 GB at its peak, 12 s to build, 1.5 s for a step of 2,048 pairs and 4.2 s to rank" in text
 
 
+def test_growth_is_held_against_its_bound(page, tmp_path):
+    text = page.growth_table().data
+    assert "| 100,000 | 4,831 | 23 | 1.1 | 0.15 | 869 | 1.1 |" in text
+    assert "| *slope* |  | *0.80* | *1.00* | *0.30* | *0.40* | *1.80* |" in text
+    assert "None of the three is above 1.1." in page.growth_reading().data
+    steep = {**GROWTH, "slopes": {**SLOPES, "step_ms": 1.2}}
+    (tmp_path / "users_scaling.json").write_text(json.dumps(steep))
+    assert "Above 1.1 is a step." in Measurements(tmp_path).growth_reading().data
+
+
 def test_without_records_the_page_says_how_to_get_them(tmp_path):
     page = Measurements(tmp_path)
     assert "python -m benchmarks stages" in page.conditions().data
     assert "python -m benchmarks large" in page.large_reading().data
+    assert "python -m benchmarks users_scaling" in page.growth_reading().data and page.growth_table() is None
     work = page.ceiling_figure, page.work_table, page.floor_reading
     empty = page.step_figure, page.stage_table, *work, page.peer_figure
     assert [cell() for cell in (*empty, page.peer_table, page.large_table, page.large_figure)] == [None] * 9

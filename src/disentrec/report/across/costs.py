@@ -39,6 +39,10 @@ PEERS = (
     ("lightgcn_speed", "lightgcn", "LightGCN of MMRec, ranking", ("validation", "seconds"), ("peer", "validation_s")),
 )  # fmt: skip
 
+#: What is shown of a size, with its decimals; and what is meant to grow no faster than the interactions.
+GROWTH = (("step_ms", 0), ("epoch_of_49_steps_s", 1), ("evaluation_s", 2), ("peak_mb", 0), ("epoch_s", 1))
+LINEAR = {"a step": "step_ms", "an epoch of 49 steps": "epoch_of_49_steps_s", "a ranking": "evaluation_s"}
+
 
 class Measurements:
     """The page: every method returns the output of one cell, computed from the JSON records of benchmarks/."""
@@ -46,6 +50,7 @@ class Measurements:
     def __init__(self, folder: str | Path) -> None:
         self.folder = ROOT / folder
         self.stages, self.large = measurement(self.folder, "stages"), measurement(self.folder, "large")
+        self.growth = measurement(self.folder, "users_scaling")
 
     def conditions(self) -> Markdown:
         """Returns machine, data and ceilings behind the stages."""
@@ -169,6 +174,46 @@ class Measurements:
         )
         caption += " released programs take for an epoch or a ranking is mostly a few batches times their number."
         return self._table(header, rows, caption, "peers")
+
+    def growth_table(self) -> Markdown | None:
+        """Returns LightGCN's cost at every size, and the slope of its logarithm on that of the interactions."""
+        if not self.growth:
+            return None
+        shown = (("interactions", 0), ("n_users", 0), *GROWTH)
+        rows = [[f"{size[key]:,.{places}f}" for key, places in shown] for size in self.growth["sizes"]]
+        rows.append(["*slope*", "", *(f"*{self.growth['slopes'][key]:.2f}*" for key, _ in GROWTH)])
+        header = [
+            "interactions",
+            "users",
+            "step, ms",
+            "epoch, s",
+            "ranking, s",
+            "peak, MiB",
+            "epoch of fixed batches, s",
+        ]
+        caption = (
+            "What LightGCN costs by the number of interactions: a step of 2,048 pairs; an epoch of 49 steps, whose"
+            " batches grow along; a ranking of 2,000 users; the peak of the process; and an epoch of batches of 2,048."
+        )
+        return self._table(header, rows, caption, "growth")
+
+    def growth_reading(self) -> Markdown:
+        """Returns how cost grows, and why an epoch of fixed batches grows faster."""
+        if not self.growth:
+            return tables.show(NOT_MEASURED.format("users_scaling -- --large"))
+        found, where = self.growth, self.growth["environment"]
+        linear = {name: found["slopes"][key] for name, key in LINEAR.items()}
+        above = labels([name for name, value in linear.items() if value > found["target"]])
+        verdict = f"Above {found['target']} is {above}." if above else f"None of the three is above {found['target']}."
+        return tables.show(
+            "A slope of 1 is linear growth. From the smallest size to the largest it is "
+            + ", ".join(f"{value:.2f} for {name}" for name, value in linear.items())
+            + f". {verdict} An epoch of batches that do not grow has a slope of {found['slopes']['epoch_s']:.2f} by the"
+            " model's definition: each of its steps passes over all interactions, and there are as many steps as the"
+            f" interactions hold batches. {where['threads']} thread of {where['cpu']}, {found['n_items']:,} items,"
+            f" {found['pairs_per_user']} interactions a user, drawn with the embedded shop's constants; steps were"
+            " sampled and multiplied."
+        )
 
     def large_table(self) -> Markdown | None:
         """Returns the bytes that an interaction, a user and an item add, and what the whole would need."""
