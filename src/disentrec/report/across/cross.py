@@ -58,7 +58,7 @@ class Bench:
     def title(self) -> str:
         """The data set and the task as printed."""
         name, task = dataset_title(self.dataset), TASK_TITLES[self.task]
-        return name if name.endswith(task) else f"{name}, {task}"
+        return name if name.partition(" (")[0].endswith(task) else f"{name}, {task}"
 
     @property
     def slug(self) -> str:
