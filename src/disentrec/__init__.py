@@ -1,3 +1,3 @@
 """Reproduces, audits and extends four papers on disentangled multimodal recommendation."""
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"

@@ -18,6 +18,8 @@ N_ITEMS = 7
 class Dotted(nn.Module):
     """Scores an item by its closeness to the number of the session's first item."""
 
+    n_items = N_ITEMS
+
     def __init__(self):
         super().__init__()
         self.dropout = nn.Dropout(0.9)

@@ -15,7 +15,7 @@ from disentrec.data.sessions import cases_of
 from disentrec.evaluation.metrics import metrics_from_ranks
 from disentrec.evaluation.ranking import rank_cases
 from disentrec.models.base import Catalogue
-from disentrec.models.sr_gnn import session_graph, session_nodes
+from disentrec.models.sr_gnn import node_numbers, session_edges, session_nodes
 from tests.models.worlds import batch_of, catalogue
 
 SESSIONS = [[0, 1, 2], [0, 1], [3, 3, 0]]  # item 4 never occurs
@@ -61,11 +61,9 @@ def test_session_graph_of_sr_gnn():
     nodes, node_of = session_nodes(items)
     assert nodes[0, :3].tolist() == [2, 3, 5] and node_of[0].tolist() == [2, 1, 2, 0]
     assert nodes[1, 0] == 4 and node_of[1, :2].tolist() == [0, 0]
-    incoming, outgoing = session_graph(node_of, items > 0, nodes.shape[1])
-    # 5 -> 3, 3 -> 5, 5 -> 2: item 5 leaves twice, item 2 is reached once.
-    assert outgoing[0, 2].tolist() == [0.5, 0.5, 0, 0] and outgoing[0, 1].tolist() == [0, 0, 1, 0]
-    assert incoming[0, 0].tolist() == [0, 0, 1, 0] and incoming[0, 2].tolist() == [0, 1, 0, 0]
-    assert outgoing[1, 0].tolist() == [1, 0, 0, 0]
+    edges = session_edges(node_numbers(nodes > 0).gather(1, node_of), items > 0, 4)
+    # 5 -> 3, 3 -> 5, 5 -> 2 and 4 -> 4; nodes 0, 1, 2 are items 2, 3, 5 of the first session, node 3 is the other's.
+    assert list(zip(edges.columns.tolist(), edges.rows.tolist(), strict=True)) == [(2, 0), (2, 1), (1, 2), (3, 3)]
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from disentrec.models.layers import softplus
+from disentrec.models.layers import (
+    GRU,
+    GRUCell,
+    Linear,
+    SequenceEncoder,
+    few_softmax,
+    session_means,
+    session_softmax,
+    softplus,
+    weighted_sums,
+)
+from tests.models.worlds import batch_of
+
+BATCH = batch_of([[1, 2, 3], [4], [5, 1]], [0, 0, 0])
 
 
 def test_softplus_without_gradient_is_the_library_s():
@@ -21,3 +36,105 @@ def test_softplus_with_gradient_is_the_library_s():
     assert torch.equal(softplus(x), F.softplus(x))
     (gradient,) = torch.autograd.grad(softplus(x).sum(), x)
     assert torch.allclose(gradient, x.detach().sigmoid())
+
+
+# ------------------------------------------------------------- the faster library
+
+
+@pytest.mark.parametrize("shape", [(64, 20), (5, 16, 20), (3, 20)])  # the last one is too narrow for it
+@pytest.mark.parametrize("out", [24, 18])
+def test_a_linear_layer_has_the_library_s_values_and_gradients(shape, out):
+    torch.manual_seed(0)
+    ours, x = Linear(shape[-1], out), torch.randn(shape)
+    theirs = nn.Linear(shape[-1], out)
+    theirs.load_state_dict(ours.state_dict())
+    same_with_gradients(ours, theirs, x)
+
+
+def test_a_recurrent_unit_has_the_library_s_values_and_gradients():
+    torch.manual_seed(0)
+    ours, theirs = GRUCell(18, 20), nn.GRUCell(18, 20)
+    theirs.load_state_dict(ours.state_dict())
+    state = torch.randn(32, 20)
+    same_with_gradients(lambda x: ours(x, state), lambda x: theirs(x, state), torch.randn(32, 18))
+
+
+def test_recurrent_units_along_sessions_have_the_library_s_states():
+    torch.manual_seed(0)
+    ours, theirs = GRU(6, 5), nn.GRU(6, 5, batch_first=True)
+    theirs.load_state_dict({f"{name}_l0": value for name, value in ours.state_dict().items()})
+    table = torch.randn(9, 6)
+    rows = F.embedding(BATCH.real_items, table)
+    padded = torch.cat([torch.zeros(1, 6), table])[BATCH.items]
+    assert torch.allclose(ours(rows, BATCH), theirs(padded)[0][BATCH.mask], atol=1e-6)
+
+
+@pytest.mark.parametrize("dim", [-1, -2])
+def test_a_softmax_over_few_is_the_library_s(dim):
+    torch.manual_seed(0)
+    x = 30 * torch.randn(50, 4, 8, 8)
+    same_with_gradients(lambda x: few_softmax(x, dim), lambda x: x.softmax(dim), x)
+
+
+# --------------------------------------------------------------- without padding
+
+
+def test_a_batch_knows_its_positions_and_takes_them_along():
+    assert BATCH.lengths == [3, 1, 2] and BATCH.session.tolist() == [0, 0, 0, 1, 2, 2]
+    assert BATCH.real_items.tolist() == [1, 2, 3, 4, 5, 1]
+    assert BATCH.items.flatten()[BATCH.at].tolist() == [2, 3, 4, 5, 6, 2]
+    moved = BATCH.to("meta")  # a device that cannot say how many there are
+    assert {getattr(moved, name).device.type for name in ("at", "session", "real_items")} == {"meta"}
+    assert moved.lengths == BATCH.lengths and BATCH.to("cpu") is BATCH
+
+
+def test_a_softmax_of_sessions_is_each_session_s_own():
+    logits = torch.tensor([[100.0, 0], [101, 0], [99, 5], [-300, 2], [7, 7], [8, 7]])
+    found = session_softmax(logits, BATCH.session, 3)
+    expected = torch.cat([part.softmax(0) for part in logits.split(BATCH.lengths)])
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_sums_and_means_of_sessions():
+    rows, weights = torch.randn(6, 2), torch.rand(6)
+    parts = (weights[:, None] * rows).split(BATCH.lengths)
+    assert torch.allclose(weighted_sums(rows, weights, BATCH.length), torch.stack([part.sum(0) for part in parts]))
+    means = torch.stack([part.mean(0) for part in rows.split(BATCH.lengths)])
+    assert torch.allclose(session_means(rows, BATCH.length), means)
+
+
+@pytest.mark.parametrize("pre_norm", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_session_is_encoded_as_if_it_were_alone(causal, pre_norm):
+    """Sessions are sorted and grouped inside; each has the library's attention over its own positions."""
+    torch.manual_seed(0)
+    encoder = SequenceEncoder(8, 2, 2, 16, 0.0, 3, causal=causal, pre_norm=pre_norm)
+    lengths = [5, 1, 3, 9, 2, 1]
+    rows = torch.randn(sum(lengths), 8)
+    for own, found in zip(rows.split(lengths), encoder(rows, lengths).split(lengths), strict=True):
+        back = torch.arange(len(own)).flip(0).clamp(max=2)  # 0 at the last, and three positions in the table
+        x = own + encoder.positions[back]
+        x = x if pre_norm else encoder.norm(x)
+        for block in encoder.blocks:
+
+            def attend(x, block=block):
+                heads = (part.view(len(x), 2, 4).transpose(0, 1) for part in block.project(x).chunk(3, -1))
+                read = F.scaled_dot_product_attention(*heads, is_causal=causal)
+                return block.join(read.transpose(0, 1).flatten(1))
+
+            for part, norm in zip((attend, block.network), block.norms, strict=True):
+                x = x + part(norm(x)) if pre_norm else norm(x + part(x))
+        assert torch.allclose(found, encoder.norm(x) if pre_norm else x, atol=1e-5)
+
+
+def same_with_gradients(ours, theirs, x):
+    """Values, the gradient of x, and those of all parameters there are."""
+    found = []
+    for layer in (ours, theirs):
+        parameters = list(layer.parameters()) if isinstance(layer, nn.Module) else []
+        asked = x.clone().requires_grad_()
+        value = layer(asked)
+        weights = torch.arange(value.numel()).view(value.shape).cos()
+        found.append([value, *torch.autograd.grad((value * weights).sum(), [asked, *parameters])])
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)

@@ -102,7 +102,7 @@ def test_learned_models_learn_a_rule(name):
     optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
     batch = batch_of([session[:-1] for session in sessions], [session[-1] for session in sessions])
     model.train()
-    for _ in range(150):
+    for _ in range(300):
         optimiser.zero_grad()
         sum(model.losses(batch).values()).backward()
         optimiser.step()

@@ -16,7 +16,7 @@ from disentrec.models.bert4rec import append
 from disentrec.models.cohhn import joins
 from disentrec.models.cotrec import item_graph
 from disentrec.models.dhcn import contrast, line_convolution, line_graph
-from disentrec.models.layers import Hypergraph, from_end, spread
+from disentrec.models.layers import Hypergraph, spread
 from disentrec.models.lessr import in_edges, shortcut_graph
 from disentrec.models.msgifsr import joined, units_of
 from disentrec.models.sasrec import next_items
@@ -38,11 +38,6 @@ def scores(model, *prefixes):
 
 
 # ------------------------------------------------------------------- shared layers
-
-
-def test_positions_count_from_the_end():
-    assert from_end(torch.tensor([3, 1]), 4, 50).tolist() == [[2, 1, 0, 0], [0, 0, 0, 0]]
-    assert from_end(torch.tensor([4]), 4, 2).tolist() == [[1, 1, 1, 0]]
 
 
 def test_spread_puts_rows_where_the_mask_is_true_and_sends_gradients_back():
@@ -76,7 +71,7 @@ def test_hypergraph_is_multiplied_out_only_where_that_is_smaller():
 def test_sasrec_a_later_item_moves_no_earlier_state():
     model = build("sasrec")
     with torch.no_grad():
-        one, two = (model.states(batch_of([[1, 2, last]], [0]))[0] for last in (3, 4))
+        one, two = (model.states(batch_of([[1, 2, last]], [0])) for last in (3, 4))
     assert torch.equal(one[:2], two[:2]) and not torch.allclose(one[2], two[2], atol=1e-3)
 
 
@@ -85,8 +80,8 @@ def test_sasrec_every_position_predicts_the_next_item():
     assert next_items(batch)[batch.mask].tolist() == [2, 3, 5, 6]
     model = build("sasrec")
     each = [
-        torch.nn.functional.cross_entropy(model.states(batch)[row, place] @ model.table.T, torch.tensor(following))
-        for row, place, following in ((0, 0, 2), (0, 1, 3), (0, 2, 5), (1, 0, 6))
+        torch.nn.functional.cross_entropy(model.states(batch)[place] @ model.table.T, torch.tensor(following))
+        for place, following in ((0, 2), (1, 3), (2, 5), (3, 6))
     ]
     assert model.losses(batch)["ce"].item() == pytest.approx(torch.stack(each).mean().item(), abs=1e-5)
     model.config = replace(model.config, every_position=False)
@@ -118,8 +113,8 @@ def test_bert4rec_masks_the_last_item_only_or_some_items_but_never_none_and_neve
 def test_bert4rec_looks_both_ways_and_not_at_what_is_masked():
     model = build("bert4rec")
     with torch.no_grad():
-        one, two = (model.states(torch.tensor([[2, last]])) for last in (3, 4))
-    assert not torch.allclose(one[0, 0], two[0, 0], atol=1e-3)
+        one, two = (model.states(torch.tensor([[2, last]]), [2]) for last in (3, 4))
+    assert not torch.allclose(one[0], two[0], atol=1e-3)
     batch = batch_of([[1]], [2])
     model.draw_masks = lambda full, last: torch.tensor([[False, True]])
     expected = torch.nn.functional.cross_entropy(model(batch), batch.target)
@@ -198,7 +193,7 @@ def test_cotrec_item_graph_counts_steps_both_ways():
 def test_cotrec_mines_the_best_and_draws_from_the_next():
     model = build("cotrec", mined=2, candidates=0.5)
     positives, negatives = model.mine(torch.arange(N, dtype=torch.float)[None].expand(200, -1))
-    assert positives.tolist() == [[11, 10]] * 200
+    assert [sorted(row) for row in positives.tolist()] == [[10, 11]] * 200
     assert set(negatives.flatten().tolist()) == {6, 7, 8, 9}
 
 
@@ -208,16 +203,16 @@ def test_cotrec_mines_the_best_and_draws_from_the_next():
 def test_msgifsr_units_are_what_was_chosen_in_a_row():
     batch = batch_of([[1, 2, 3, 1, 2], [4, 5]], [0, 0])
     pairs = units_of(batch, 2)
-    node = [row.nonzero()[:, 0].tolist() for row in pairs.at[0]]
-    assert node[0] == [] and node[1] == node[4] and pairs.real.sum(1).tolist() == [3, 1]  # 12 = 12, 23, 31
-    assert pairs.last[0].item() == node[1][0]
+    assert pairs.ends[0].tolist() == [False, True, True, True, True] and pairs.count.tolist() == [3, 1]
+    node = pairs.node[0].tolist()
+    assert node[1] == node[4] and len(set(node[1:])) == 3  # 12 = 12, 23, 31
+    assert pairs.last.tolist() == [node[1], 3] and pairs.session.tolist() == [0, 0, 0, 1]
     triples = units_of(batch, 3)
-    assert triples.real.sum(1).tolist() == [3, 1]  # the short session is one unit of its own
-    assert triples.at[1, 1].any() and not triples.at[1, 0].any()
+    assert triples.count.tolist() == [3, 1]  # the short session is one unit of its own
+    assert triples.ends[1].tolist() == [False, True, False, False, False]
     # The single item 1 stands before the pair 23, item 2 before 31, item 3 before 12.
-    edges = joined(units_of(batch, 1), pairs, 2)[0]
-    order = [node[place][0] for place in (2, 3, 4)]
-    assert edges[:3][:, order].int().tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    source, target = joined(units_of(batch, 1), pairs, 2)
+    assert (source.tolist(), target.tolist()) == ([0, 1, 2], node[2:])
 
 
 def test_msgifsr_longer_units_see_what_stands_in_a_row():
@@ -238,8 +233,8 @@ def test_msgifsr_scores_are_log_probabilities_and_the_loss_is_theirs(settings):
 
 
 def test_atten_mixer_queries_are_means_of_the_last_items():
-    rows = torch.tensor([[[1.0], [2.0], [6.0]], [[5.0], [0.0], [0.0]]])
-    assert last_means(rows, torch.tensor([3, 1]), 3)[..., 0].tolist() == [[6, 4, 3], [5, 5, 5]]
+    rows = torch.tensor([[1.0], [2.0], [6.0], [5.0]])
+    assert last_means(rows, batch_of([[0, 1, 2], [3]], [0, 0]), 3)[..., 0].tolist() == [[6, 4, 3], [5, 5, 5]]
 
 
 def test_atten_mixer_the_last_item_decides_alone_only_at_one_level():
@@ -251,11 +246,13 @@ def test_atten_mixer_the_last_item_decides_alone_only_at_one_level():
 
 
 def test_atten_mixer_pools_from_the_mean_to_the_maximum():
-    maps = torch.tensor([[[[0.8, 0.2, 0.0]], [[0.4, 0.6, 0.0]]]])  # two queries, one head
-    found = build("atten-mixer", heads=2, power=1.0).mix(maps)
-    assert torch.allclose(found, torch.tensor([[0.6, 0.4, 0.0]]))
-    found = build("atten-mixer", heads=2, power=64.0).mix(maps)
-    assert torch.allclose(found, torch.tensor([[0.8, 0.6, 0.0]]) / 1.4, atol=1e-2)
+    # One session of two positions, two queries, one head; and a session of one position.
+    maps = torch.tensor([[[0.8], [0.4]], [[0.2], [0.6]], [[1.0], [1.0]]])
+    batch = batch_of([[0, 1], [2]], [0, 0])
+    found = build("atten-mixer", heads=2, power=1.0).mix(maps, batch)
+    assert torch.allclose(found, torch.tensor([0.6, 0.4, 1.0]))
+    found = build("atten-mixer", heads=2, power=64.0).mix(maps, batch)
+    assert torch.allclose(found, torch.tensor([0.8 / 1.4, 0.6 / 1.4, 1.0]), atol=1e-2)
 
 
 # ------------------------------------------------------------------------ UniSRec

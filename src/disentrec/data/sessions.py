@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,9 +68,38 @@ class SessionBatch:
         """True at real items, (batch, length)."""
         return self.items > 0
 
+    # Most of a padded batch is padding. Models that leave it out read these; `to` makes them on the host, where finding
+    # out how many positions there are does not hold up a device.
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """The numbers of items, on the host."""
+        return self.length.tolist()
+
+    @cached_property
+    def at(self) -> Tensor:
+        """Where the items stand among all positions, padding too, session after session, (positions,) int64."""
+        return self.mask.flatten().nonzero()[:, 0]
+
+    @cached_property
+    def session(self) -> Tensor:
+        """The session of every item, (positions,) int64."""
+        return self.at // self.items.shape[1]
+
+    @cached_property
+    def real_items(self) -> Tensor:
+        """The items without padding, session after session, (positions,) int64, 0-based."""
+        return self.items.flatten()[self.at] - 1
+
     def to(self, device: torch.device | str) -> SessionBatch:
         """Returns the batch on `device`."""
-        return SessionBatch(self.items.to(device), self.length.to(device), self.target.to(device))
+        if torch.device(device) == self.items.device:
+            return self
+        moved = SessionBatch(self.items.to(device), self.length.to(device), self.target.to(device))
+        for name in ("at", "session", "real_items"):
+            moved.__dict__[name] = getattr(self, name).to(device)
+        moved.__dict__["lengths"] = self.lengths
+        return moved
 
 
 def pad(cases: SessionCases, rows: np.ndarray) -> SessionBatch:

@@ -25,7 +25,7 @@ def rank_of_target(scores: Tensor, target: Tensor, *, first: int = 0) -> Tensor:
     one.
     """
     own = scores.gather(1, target[:, None])
-    usable = (scores < torch.inf).all(1) & torch.isfinite(own[:, 0])  # NaN fails the comparison, too
+    usable = (scores.amax(1) < torch.inf) & torch.isfinite(own[:, 0])  # NaN is the largest of its row, and not below
     if not usable.all():
         row = first + int((~usable).nonzero()[0])
         raise DisentrecError(
@@ -48,13 +48,19 @@ def _mean_rank(scores: Tensor, own: Tensor, flags: Tensor | None = None) -> Tens
     return better + (equal + 1) / 2
 
 
+#: Scores of sessions held at a time, 16 MB of them, and sessions up to which more of them are ranked the faster.
+HELD, MOST = 2**22, 2048
+
+
 @torch.no_grad()
-def rank_cases(model: SessionModel, cases: SessionCases, batch_size: int = 512) -> np.ndarray:
+def rank_cases(model: SessionModel, cases: SessionCases, batch_size: int | None = None) -> np.ndarray:
     """Returns the rank of every case's target among all items, (cases,) float32.
 
     The model is scored in evaluation mode and left in the mode it was in; what depends on no session is
-    computed once. Raises DisentrecError, naming the case, when scores are not numbers.
+    computed once. `batch_size`: cases scored at a time; None: as many as fit the caches. Raises DisentrecError, naming
+    the case, when scores are not numbers.
     """
+    batch_size = batch_size or min(MOST, max(HELD // model.n_items, 1))
     was_training = model.training
     model.eval()
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

@@ -26,7 +26,7 @@ from disentrec.models.attributes import ATTRIBUTES, Attribute, item_attributes
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.chunk_losses import ChunkLosses
 from disentrec.models.chunk_scores import AttendedItems, FusedItems, Items, softplus_sum
-from disentrec.models.layers import linear, unit
+from disentrec.models.layers import Linear, unit
 
 FUSIONS = ("attention", "mean")
 #: Weights of terms are the README's, for a ranking loss that is summed over batches of this size.
@@ -130,7 +130,7 @@ class ADDRL(TopNModel):
             self.project[name] = _projection(content.shape[1], config.hidden, K * d)
         self.attend = None
         if config.fusion == "attention" and M > 1:
-            self.attend = nn.Sequential(nn.Linear(d, M), nn.Tanh(), nn.Linear(M, M))
+            self.attend = nn.Sequential(Linear(d, M), nn.Tanh(), Linear(M, M))
         self.disentangle = ChunkLosses(
             ("user", *self.modalities) if config.weight_intra and K > 1 else (),
             attributes if config.weight_low else {}, self.modalities, K=K, chunk=d, dropout=config.dropout,
@@ -272,12 +272,7 @@ def _at(values: Tensor, place: Tensor) -> Tensor:
     return F.embedding(place, values.flatten(1)).view(*place.shape, *values.shape[1:])
 
 
-class _Linear(nn.Linear):
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
-
-
 def _projection(width: int, hidden: int, out: int) -> nn.Module:
     if not hidden:
-        return _Linear(width, out)
-    return nn.Sequential(_Linear(width, hidden), nn.LeakyReLU(0.2), _Linear(hidden, out))
+        return Linear(width, out)
+    return nn.Sequential(Linear(width, hidden), nn.LeakyReLU(0.2), Linear(hidden, out))

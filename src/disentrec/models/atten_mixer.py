@@ -17,7 +17,15 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import last_row, lookup, unit
+from disentrec.models.layers import (
+    Dropout,
+    Linear,
+    last_positions,
+    linear,
+    session_softmax,
+    unit,
+    weighted_sums,
+)
 
 
 @dataclass(frozen=True)
@@ -46,50 +54,56 @@ class AttenMixer(SessionModel):
         super().__init__(config, catalogue)
         d = config.dim
         self.table = nn.Parameter(torch.empty(self.n_items, d).normal_(std=0.1))
-        self.queries = nn.ModuleList(nn.Linear(d, d) for _ in range(config.levels))
+        self.queries = nn.ModuleList(Linear(d, d) for _ in range(config.levels))
         # Without bias: a softmax over keys does not feel a shift of all of them.
-        self.key = nn.Linear(d, d, bias=False)
-        self.hybrid = nn.Linear(2 * d, d, bias=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.key = Linear(d, d, bias=False)
+        self.hybrid = Linear(2 * d, d, bias=False)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, batch: SessionBatch, encoded: None = None) -> Tensor:
         """Returns the cosines of session and items times `scale`, (batch, n_items)."""
         session = self.dropout(self.session(batch))
-        return self.config.scale * unit(session) @ unit(self.table).T
+        return linear(self.config.scale * unit(session), unit(self.table))
 
     def session(self, batch: SessionBatch) -> Tensor:
         """Returns W [sum of mixed weights x; last item], (batch, dim)."""
-        rows = self.dropout(lookup(self.table, batch.items))  # (batch, length, dim)
-        weights = self.mix(self.maps(rows, batch))
-        read = (weights[..., None] * rows).sum(1)
-        return self.hybrid(torch.cat([read, last_row(rows, batch.length)], 1))
+        rows = self.dropout(F.embedding(batch.real_items, self.table))  # (positions, dim), session after session
+        read = weighted_sums(rows, self.mix(self.maps(rows, batch), batch), batch.length)
+        return self.hybrid(torch.cat([read, rows[last_positions(batch.length)]], 1))
 
     def maps(self, rows: Tensor, batch: SessionBatch) -> Tensor:
-        """Returns the attention of every query and head over the items, (batch, levels, heads, length)."""
-        means = last_means(rows, batch.length, self.config.levels)
-        asked = torch.stack([query(means[:, level]) for level, query in enumerate(self.queries)], 1)
+        """Returns the attention of every query and head over a session's items, (positions, levels, heads)."""
+        means = last_means(rows, batch, self.config.levels)
+        asked = torch.cat([query(means[:, level]) for level, query in enumerate(self.queries)], 1)
         heads = self.config.heads
-        query = torch.tanh(asked).unflatten(-1, (heads, -1))  # (batch, levels, heads, dim / heads)
-        key = self.key(rows).unflatten(-1, (heads, -1))  # (batch, length, heads, dim / heads)
-        logits = torch.einsum("bvhd,blhd->bvhl", query, key) / math.sqrt(key.shape[-1])
-        return logits.masked_fill(~batch.mask[:, None, None, :], -torch.inf).softmax(-1)
+        query = F.embedding(batch.session, torch.tanh(asked))  # (positions, levels dim)
+        query = query.unflatten(-1, (self.config.levels, heads, -1))
+        key = self.key(rows).unflatten(-1, (1, heads, -1))
+        return session_softmax((query * key).sum(-1) / math.sqrt(key.shape[-1]), batch.session, len(batch.length))
 
-    def mix(self, maps: Tensor) -> Tensor:
-        """Returns the maps pooled over queries and heads, weights that sum to 1, (batch, length)."""
-        # Clipped, because the root has no finite slope at padding's zeros.
+    def mix(self, maps: Tensor, batch: SessionBatch) -> Tensor:
+        """Returns the maps pooled over queries and heads, weights that sum to 1 in a session, (positions,)."""
+        # Clipped, because the root has no finite slope at 0.
         pooled = (maps**self.config.power).mean((1, 2)).clamp(min=1e-20) ** (1 / self.config.power)
-        pooled = pooled * (maps[:, 0, 0] > 0)
-        return pooled / pooled.sum(1, keepdim=True)
+        total = pooled.new_zeros(len(batch.length)).index_add(0, batch.session, pooled)
+        return pooled / total[batch.session]
 
     def losses(self, batch: SessionBatch) -> dict[str, Tensor]:
         """Returns the cross-entropy."""
         return {"ce": F.cross_entropy(self(batch), batch.target)}
 
 
-def last_means(rows: Tensor, length: Tensor, levels: int) -> Tensor:
-    """Returns the mean of the last 1, 2, ..., `levels` rows, or of all where there are fewer, (batch, levels, dim)."""
-    place = torch.arange(rows.shape[1], device=rows.device)
-    behind = length[:, None] - 1 - place  # items after each position; negative at padding
-    chosen = (behind[:, None] >= 0) & (behind[:, None] <= torch.arange(levels, device=rows.device)[:, None])
-    chosen = chosen.to(rows.dtype)  # (batch, levels, length)
-    return chosen @ rows / chosen.sum(-1, keepdim=True)
+def last_means(rows: Tensor, batch: SessionBatch, levels: int) -> Tensor:
+    """Returns the mean of the last 1, 2, ..., `levels` rows, or of all where there are fewer, (batch, levels, dim).
+
+    rows: (positions, dim), those of the batch's items, session after session.
+    """
+    read = sum(min(length, level) for length in batch.lengths for level in range(1, levels + 1))
+    every = torch.arange(1, levels + 1, device=rows.device)
+    counts = torch.minimum(batch.length[:, None], every)  # (batch, levels)
+    starts = (last_positions(batch.length)[:, None] + 1 - counts).flatten()
+    counts = counts.flatten()
+    offsets = counts.cumsum(0) - counts
+    chosen = torch.repeat_interleave(starts - offsets, counts, output_size=read)
+    chosen = chosen + torch.arange(read, device=rows.device)
+    return F.embedding_bag(chosen, rows, offsets, mode="mean").view(len(batch.length), levels, -1)

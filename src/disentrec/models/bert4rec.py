@@ -6,6 +6,7 @@ gets one of the two in a step, drawn by `last_only`, which costs half. The seque
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import SequenceEncoder, last_row
+from disentrec.models.layers import Linear, SequenceEncoder, last_positions, linear
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class BERT4Rec(SessionModel):
         self.encoder = SequenceEncoder(
             d, config.layers, config.heads, 4 * d, config.dropout, config.positions, causal=False, pre_norm=False
         )
-        self.output = nn.Linear(d, d)  # W^P, b^P
+        self.output = Linear(d, d)  # W^P, b^P
         self.bias = nn.Parameter(torch.zeros(self.n_items))  # b^O
         for parameter in (self.table.weight, self.output.weight):
             nn.init.trunc_normal_(parameter, std=0.02, a=-0.04, b=0.04)
@@ -60,22 +61,26 @@ class BERT4Rec(SessionModel):
     def forward(self, batch: SessionBatch, encoded: None = None) -> Tensor:
         """Returns the scores at a mask after the session, (batch, n_items)."""
         appended = append(batch.items, batch.length, torch.full_like(batch.target, self.mask_token))
-        return self.scores(last_row(self.states(appended), batch.length + 1))
+        states = self.states(appended, [length + 1 for length in batch.lengths])
+        return self.scores(states[last_positions(batch.length + 1)])
 
-    def states(self, items: Tensor) -> Tensor:
-        """Returns the state at every position, (batch, length, dim). items: 1-based, 0 = padding."""
-        return self.encoder(self.table(items), (items > 0).sum(1))
+    def states(self, items: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Returns the state at every real position, (positions, dim).
+
+        items: (batch, length), 1-based, 0 = padding; lengths: how many each session has.
+        """
+        return self.encoder(self.table(items[items > 0]), lengths)
 
     def scores(self, states: Tensor) -> Tensor:
         """Returns GELU(h W^P + b^P) E^T + b^O, Eq. 7, (..., n_items)."""
-        return F.gelu(self.output(states)) @ self.table.weight[1:-1].T + self.bias
+        return linear(F.gelu(self.output(states)), self.table.weight[1:-1], self.bias)
 
     def losses(self, batch: SessionBatch) -> dict[str, Tensor]:
         """Returns the cross-entropy at the masks, Eq. 8."""
         full = append(batch.items, batch.length, batch.target + 1)
         hidden = self.draw_masks(full, batch.length)
-        states = self.states(full.masked_fill(hidden, self.mask_token))
-        return {"ce": F.cross_entropy(self.scores(states[hidden]), full[hidden] - 1)}
+        states = self.states(full.masked_fill(hidden, self.mask_token), [length + 1 for length in batch.lengths])
+        return {"ce": F.cross_entropy(self.scores(states[hidden[full > 0]]), full[hidden] - 1)}
 
     def draw_masks(self, full: Tensor, last: Tensor) -> Tensor:
         """Returns what is masked, (batch, length) bool: at least one item of each session.

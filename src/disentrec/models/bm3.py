@@ -13,7 +13,7 @@ from torch import Tensor
 
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bipartite, squared_norm, symmetric, xavier
-from disentrec.models.layers import Dropout, Sparse, cosine
+from disentrec.models.layers import Dropout, Sparse, cosine, linear
 from disentrec.models.modalities import Contents, Dense
 
 
@@ -56,7 +56,7 @@ class BM3(TopNModel):
     def forward(self, users: Tensor, encoded: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Returns the inner products of the predictions of users and items, (batch, n_items)."""
         of_users, of_items = encoded or self.encode()
-        return of_users[users] @ of_items.T
+        return linear(of_users[users], of_items)
 
     def losses(self, batch: PairBatch) -> dict[str, Tensor]:
         """Returns what users and items, then features, fail to predict; negatives are not looked at."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bpr, penalty, xavier
+from disentrec.models.layers import linear
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class BPR(TopNModel):
 
     def forward(self, users: Tensor, encoded: None = None) -> Tensor:
         """Returns the inner products of users and items, (batch, n_items)."""
-        return self.users[users] @ self.items.T
+        return linear(self.users[users], self.items)
 
     def losses(self, batch: PairBatch) -> dict[str, Tensor]:
         """Returns BPR and the penalty on the rows it touches."""

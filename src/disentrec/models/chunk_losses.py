@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from disentrec.models.attributes import Attribute
-from disentrec.models.layers import Dropout, unit
+from disentrec.models.layers import Dropout, Linear, unit
 
 
 class ChunkLosses(nn.Module):
@@ -64,4 +64,4 @@ class ChunkLosses(nn.Module):
 
 
 def _head(width: int, classes: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(nn.LeakyReLU(0.2), Dropout(dropout), nn.Linear(width, classes))
+    return nn.Sequential(nn.LeakyReLU(0.2), Dropout(dropout), Linear(width, classes))

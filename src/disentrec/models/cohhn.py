@@ -19,7 +19,16 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import Hypergraph, LastItemAttention, PositionReadout, Sparse, lookup, row_means
+from disentrec.models.layers import (
+    Dropout,
+    Hypergraph,
+    LastItemAttention,
+    Linear,
+    PositionReadout,
+    Sparse,
+    linear,
+    row_means,
+)
 from disentrec.models.prices import price_levels
 
 
@@ -63,11 +72,11 @@ class CoHHN(SessionModel):
         )
         self.register_buffer("levels", torch.from_numpy(levels), persistent=False)
         self.interest = PositionReadout(d, config.positions)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         if self.has_prices:
             self.price_attention = LastItemAttention(d, config.heads, config.dropout)
-            self.agree, self.both = nn.Linear(d, d), nn.Linear(d, d)
-            self.guide = nn.Linear(2 * d, 2 * d)
+            self.agree, self.both = Linear(d, d), Linear(d, d)
+            self.guide = Linear(2 * d, 2 * d)
 
     def encode_items(self) -> tuple[Tensor, Tensor | None]:
         """Returns the items' rows and the rows of their prices, (n_items, dim) each; None without prices."""
@@ -91,15 +100,15 @@ class CoHHN(SessionModel):
         items, prices = encoded or self.encode_items()
         interest, preference = self.preferences(batch, items, prices)
         if prices is None:
-            return interest @ items.T
-        return torch.cat([interest, preference], 1) @ torch.cat([items, prices], 1).T
+            return linear(interest, items)
+        return linear(torch.cat([interest, preference], 1), torch.cat([items, prices], 1))
 
     def preferences(self, batch: SessionBatch, items: Tensor, prices: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Returns the session's interest and price preference, each guided by the other, (batch, dim)."""
-        interest = self.interest(self.dropout(lookup(items, batch.items)), batch.length, batch.mask)
+        interest = self.interest(self.dropout(F.embedding(batch.real_items, items)), batch)
         if prices is None:
             return interest, None
-        preference = self.price_attention(self.dropout(lookup(prices, batch.items)), batch.length, batch.mask)
+        preference = self.price_attention(self.dropout(F.embedding(batch.real_items, prices)), batch)
         # What the two share and what either has; from these, how far each is moved towards the other.
         shared = torch.tanh(self.agree(interest * preference))
         joint = torch.tanh(self.both(interest + preference))
@@ -119,8 +128,8 @@ class KindAttention(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.own, self.heard = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)  # U, W
-        self.value = nn.Linear(dim, 1, bias=False)  # v
+        self.own, self.heard = Linear(dim, dim), Linear(dim, dim, bias=False)  # U, W
+        self.value = Linear(dim, 1, bias=False)  # v
 
     def forward(self, x: Tensor, heard: Tensor) -> Tensor:
         """Returns (nodes, dim). x: (nodes, dim); heard: (nodes, kinds, dim)."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from disentrec.errors import DisentrecError
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bipartite, bpr, squared_norm, symmetric, xavier
-from disentrec.models.layers import Sparse
+from disentrec.models.layers import Sparse, linear
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class DGCF(TopNModel):
     def forward(self, users: Tensor, encoded: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Returns the inner products of users and items, (batch, n_items)."""
         of_users, of_items = encoded or self.encode()
-        return of_users[users] @ of_items.T
+        return linear(of_users[users], of_items)
 
     def losses(self, batch: PairBatch) -> dict[str, Tensor]:
         """Returns BPR, the dependence of the intents on each other and the squared norm of the rows themselves."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import Hypergraph, PositionReadout, lookup, masked_mean
+from disentrec.models.layers import Hypergraph, PositionReadout, linear, session_means
 from disentrec.models.sr_gnn import session_nodes
 
 
@@ -56,19 +56,19 @@ class DHCN(SessionModel):
     def forward(self, batch: SessionBatch, encoded: Tensor | None = None) -> Tensor:
         """Returns the inner products of session and items, Eq. 7, (batch, n_items)."""
         encoded = self.encode_items() if encoded is None else encoded
-        return self.session(batch, encoded) @ encoded.T
+        return linear(self.session(batch, encoded), encoded)
 
     def session(self, batch: SessionBatch, encoded: Tensor) -> Tensor:
         """Returns theta_h, Eq. 6, (batch, dim)."""
-        return self.readout(lookup(encoded, batch.items), batch.length, batch.mask)
+        return self.readout(F.embedding(batch.real_items, encoded), batch)
 
     def losses(self, batch: SessionBatch) -> dict[str, Tensor]:
         """Returns the cross-entropy and the contrastive term."""
         encoded = self.encode_items()
         session = self.session(batch, encoded)
-        terms = {"ce": F.cross_entropy(session @ encoded.T, batch.target)}
+        terms = {"ce": F.cross_entropy(linear(session, encoded), batch.target)}
         if self.config.weight_contrast:
-            start = masked_mean(lookup(self.table, batch.items), batch.mask)
+            start = session_means(F.embedding(batch.real_items, self.table), batch.length)
             line = line_convolution(start, line_graph(batch.items, self.n_items), self.config.layers)
             terms["contrast"] = self.config.weight_contrast * contrast(session, line)
         return terms

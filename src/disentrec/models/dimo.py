@@ -24,7 +24,17 @@ from disentrec.data.sessions import SessionBatch
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.models.base import Catalogue, SessionModel
 from disentrec.models.cooccurrence import CooccurrenceTables
-from disentrec.models.layers import LastItemAttention, Propagation, cosine, lookup, masked_mean, unit
+from disentrec.models.layers import (
+    LastItemAttention,
+    Linear,
+    Propagation,
+    cosine,
+    dropout,
+    linear,
+    lookup,
+    session_means,
+    unit,
+)
 
 LN10 = math.log(10)
 
@@ -117,14 +127,14 @@ class DIMO(SessionModel):
         self.id_table = nn.Parameter(torch.empty(n, d))
         self.id_attention = LastItemAttention(d, config.heads, config.dropout_attention)
         self.modality_attention = LastItemAttention(d, config.heads, config.dropout_attention)
-        self.proxy_layers = nn.ModuleList(nn.Linear(d, d) for _ in range(8))  # f1 .. f8
-        self.gate = nn.Linear(2 * d, 1) if config.combine == "gate" else None
+        self.proxy_layers = nn.ModuleList(Linear(d, d) for _ in range(8))  # f1 .. f8
+        self.gate = Linear(2 * d, 1) if config.combine == "gate" else None
         self.project = None
         content = None if config.features_overwritten or config.use == "id" else self._content(catalogue)
         if content is None:
             self.modality_table = nn.Parameter(torch.empty(n, d))
         elif content.shape[1] != d:
-            self.project = nn.Linear(content.shape[1], d)
+            self.project = Linear(content.shape[1], d)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -1 / math.sqrt(d), 1 / math.sqrt(d))
         if content is not None:
@@ -161,9 +171,9 @@ class DIMO(SessionModel):
         names = (("id", self.id_attention), ("mo", self.modality_attention))
         for (name, attention), table in zip(names, encoded or self.encode_items(), strict=True):
             if self.config.use in ("both", {"id": "id", "mo": "modality"}[name]):
-                rows = lookup(table, batch.items)  # (batch, length, dim)
-                found[f"c_{name}"] = attention(rows, batch.length, batch.mask)
-                found[f"p_{name}"] = masked_mean(rows, batch.mask)
+                rows = F.embedding(batch.real_items, table)  # (positions, dim), session after session
+                found[f"c_{name}"] = attention(rows, batch)
+                found[f"p_{name}"] = session_means(rows, batch.length)
         return found
 
     def forward(self, batch: SessionBatch, encoded: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -175,14 +185,14 @@ class DIMO(SessionModel):
         """Returns c_id H^T + c_mo M^T, Eq. 11, or one of its alternatives, (batch, n_items)."""
         if self.config.use != "both":
             name, table = ("c_id", encoded[0]) if self.config.use == "id" else ("c_mo", encoded[1])
-            return causes[name] @ table.T
+            return linear(causes[name], table)
         c_id, c_mo = causes["c_id"], causes["c_mo"]
         if self.config.combine == "product":  # as probabilities: ln sigma(s_id) + ln sigma(s_mo)
-            return F.logsigmoid(c_id @ encoded[0].T) + F.logsigmoid(c_mo @ encoded[1].T)
+            return F.logsigmoid(linear(c_id, encoded[0])) + F.logsigmoid(linear(c_mo, encoded[1]))
         if self.gate is not None:
             share = torch.sigmoid(self.gate(torch.cat([c_id, c_mo], 1)))  # (batch, 1)
             c_id, c_mo = share * c_id, (1 - share) * c_mo
-        return torch.cat([c_id, c_mo], 1) @ torch.cat(encoded, 1).T  # one product for both
+        return linear(torch.cat([c_id, c_mo], 1), torch.cat(encoded, 1))  # one product for both
 
     # ----------------------------------------------------------------- losses
 
@@ -245,7 +255,7 @@ class DIMO(SessionModel):
     # ---------------------------------------------------------------- helpers
 
     def _drop(self, table: Tensor) -> Tensor:
-        return F.dropout(table, self.config.dropout_table, self.training)
+        return dropout(table, self.config.dropout_table, self.training)
 
     def _constraint_items(self) -> Tensor | None:
         size = self.config.constraint_items

@@ -15,7 +15,7 @@ from torch import Tensor
 from disentrec.data.interactions import Pairs
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bipartite, bpr, symmetric, xavier
-from disentrec.models.layers import Sparse
+from disentrec.models.layers import Sparse, linear
 from disentrec.models.modalities import Contents, similar_items
 
 
@@ -69,7 +69,7 @@ class FREEDOM(TopNModel):
     def forward(self, users: Tensor, encoded: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Returns the inner products of users and items, (batch, n_items)."""
         of_users, of_items = encoded or self.encode()
-        return of_users[users] @ of_items.T
+        return linear(of_users[users], of_items)
 
     def losses(self, batch: PairBatch) -> dict[str, Tensor]:
         """Returns BPR over this epoch's edges, and BPR of the users and the items' features."""

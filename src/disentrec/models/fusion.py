@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from disentrec.models.layers import Dropout, linear
+from disentrec.models.layers import Dropout, Linear, few_softmax, linear
 
 KINDS = ("pivot", "transformer", "gate", "concat")
 #: Items fused at a time, few enough for a processor's cache, and items up to which all of it is kept for the gradient;
@@ -47,9 +47,9 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.axis = heads, -2 if softmax_over_queries else -1
-        self.query_key_value = nn.Linear(dim, 3 * dim)
-        self.output = nn.Linear(dim, dim, bias=False)
-        self.expand, self.reduce = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        self.query_key_value = Linear(dim, 3 * dim)
+        self.output = Linear(dim, dim, bias=False)
+        self.expand, self.reduce = Linear(dim, 4 * dim), Linear(4 * dim, dim)
         self.norm = nn.LayerNorm(dim)
         self.norm_after = self.norm if shared_norm else nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
@@ -64,7 +64,7 @@ class Layer(nn.Module):
         query = self._heads(linear(x[:, :asked], weight[:dim], bias[:dim]), 1)[0]
         key, value = self._heads(linear(x, weight[dim:], bias[dim:]), 2)
         logits = query @ key.transpose(-1, -2) / math.sqrt(dim // self.heads)  # (m, heads, asked, tokens)
-        mixed = (logits.softmax(self.axis)[:, :, :keep] @ value).transpose(1, 2).reshape(m, keep, dim)
+        mixed = (few_softmax(logits, self.axis)[:, :, :keep] @ value).transpose(1, 2).reshape(m, keep, dim)
         x = self.norm(x[:, :keep] + self.dropout(linear(mixed, self.output.weight)))
         hidden = F.relu(linear(x, self.expand.weight, self.expand.bias))
         return self.norm_after(x + self.dropout(linear(hidden, self.reduce.weight, self.reduce.bias)))
@@ -93,7 +93,7 @@ class Fusion(nn.Module):
         if kind in ("pivot", "transformer"):
             self.extract = nn.ModuleList(Tokens(width, dim, tokens, dropout) for width in widths)
         else:
-            self.project = nn.ModuleList(nn.Linear(width, dim) for width in widths)
+            self.project = nn.ModuleList(Linear(width, dim) for width in widths)
         if kind == "pivot":
             self.pivots = nn.Parameter(torch.empty(n_items if pivots_per_item else 1, pivots, dim).normal_(std=0.02))
             steps = rounds * len(widths)
@@ -101,9 +101,9 @@ class Fusion(nn.Module):
         elif kind == "transformer":
             self.layers = nn.ModuleList(Layer(dim, heads, dropout, **released) for _ in range(2 * rounds))
         elif kind == "gate":
-            self.gate = nn.Linear(len(widths) * dim, len(widths) * dim)
+            self.gate = Linear(len(widths) * dim, len(widths) * dim)
         wide = {"pivot": pivots * dim, "concat": len(widths) * dim}.get(kind, dim)
-        self.merge, self.output = nn.Linear(wide, out), nn.Linear(out, out)
+        self.merge, self.output = Linear(wide, out), Linear(out, out)
         self.dropout = Dropout(dropout_output)
 
     def forward(self, content: list[Tensor], items: Tensor | None = None) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from disentrec.models.layers import Dropout, lookup
+from disentrec.models.layers import Dropout, Linear, linear, lookup
 
 #: Both Gaussians of a mixture weigh the same.
 KINDS = ("gaussian", "point", "laplace", "mixture")
@@ -38,14 +38,14 @@ class GaussianPrice(nn.Module):
         self.laplace = kind == "laplace"
         self.mean = nn.Parameter(torch.empty(levels, dim).normal_(std=0.1))  # M
         self.category = nn.Parameter(torch.empty(categories, dim).normal_(std=0.1))  # C
-        self.mean_maps = nn.ModuleList(nn.Linear(dim, dim) for _ in range(3))  # query, key, value
-        self.mean_output = nn.Linear(dim, dim)
+        self.mean_maps = nn.ModuleList(Linear(dim, dim) for _ in range(3))  # query, key, value
+        self.mean_output = Linear(dim, dim)
         n_norms = 5 if self.gaussian else 3
         norm = nn.LayerNorm(dim, eps=1e-12)
         self.norms = nn.ModuleList(norm if shared_norm else nn.LayerNorm(dim, eps=1e-12) for _ in range(n_norms))
         self.variance = nn.Parameter(torch.empty(levels, dim).normal_(std=0.1)) if self.gaussian else None  # S
-        self.variance_maps = nn.ModuleList(nn.Linear(dim, dim) for _ in range(3)) if self.gaussian else None
-        self.variance_output = nn.Linear(dim, dim) if self.gaussian else None
+        self.variance_maps = nn.ModuleList(Linear(dim, dim) for _ in range(3)) if self.gaussian else None
+        self.variance_output = Linear(dim, dim) if self.gaussian else None
         if self.gaussian and not raw_variances:
             self.norms = self.norms[:4]  # the clean variance stream is not normalised at its end
         self.dropout = Dropout(dropout)
@@ -160,7 +160,7 @@ def distances(sessions: Tensor, items: Tensor) -> Tensor:
     sessions: (batch, width); items: (m, width), both as [mean; sqrt(var)].
     """
     squares = sessions.square().sum(1, keepdim=True) + items.square().sum(1)
-    return torch.addmm(squares, sessions, items.T, alpha=-2).clamp(min=0)
+    return (squares - 2 * linear(sessions, items)).clamp(min=0)
 
 
 def _at(x: Tensor, last: Tensor) -> Tensor:

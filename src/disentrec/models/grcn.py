@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.edges import Edges
 from disentrec.models.graphs import bpr, squared_norm, xavier
+from disentrec.models.layers import linear
 from disentrec.models.modalities import Contents
 
 
@@ -70,7 +71,7 @@ class GRCN(TopNModel):
     def forward(self, users: Tensor, encoded: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Returns the inner products of users and items, (batch, n_items)."""
         of_users, of_items = encoded or self.encode()
-        return of_users[users] @ of_items.T
+        return linear(of_users[users], of_items)
 
     def losses(self, batch: PairBatch) -> dict[str, Tensor]:
         """Returns BPR and the squared norm of the batch's rows of every table."""

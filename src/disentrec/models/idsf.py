@@ -25,7 +25,7 @@ from disentrec.errors import DisentrecError, unknown_name
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.contrast import info_nce
 from disentrec.models.graphs import bipartite, bpr, squared_norm, symmetric, xavier
-from disentrec.models.layers import Sparse, linear, row_means, unit
+from disentrec.models.layers import Linear, Sparse, linear, row_means, unit
 
 FUSIONS = ("first", "head")
 
@@ -93,8 +93,8 @@ class Gate(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.map = nn.Linear(dim, dim)  # W, b
-        self.value = nn.Linear(dim, 1, bias=False)  # w
+        self.map = Linear(dim, dim)  # W, b
+        self.value = Linear(dim, 1, bias=False)  # w
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         """Returns the weighted mean of the parts, (m, dim) as each of them."""
@@ -108,7 +108,7 @@ class Head(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.map, self.norm = nn.Linear(dim, dim), nn.LayerNorm(dim, eps=1e-6)
+        self.map, self.norm = Linear(dim, dim), nn.LayerNorm(dim, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns (m, dim)."""
@@ -133,7 +133,7 @@ class IDSF(TopNModel):
                 self.register_parameter(f"features_{name}", nn.Parameter(rows))
             else:
                 self.register_buffer(f"features_{name}", rows, persistent=False)
-            self.project[name] = nn.Linear(rows.shape[1], d)
+            self.project[name] = Linear(rows.shape[1], d)
         self.preferences = nn.ParameterDict({name: xavier(self.n_users, d) for name in self.names})  # P_v, P_t
         self.ids = nn.ParameterDict()
         if config.gamma or config.id_in_content or config.weight_contrast:
@@ -203,7 +203,7 @@ class IDSF(TopNModel):
     def forward(self, users: Tensor, encoded: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Returns the inner products of users and items, (batch, n_items)."""
         of_users, of_items = encoded or self.encode()
-        return of_users[users] @ of_items.T
+        return linear(of_users[users], of_items)
 
     def contrasts(self, content: Content) -> dict[str, Tensor]:
         """Returns the unweighted contrastive terms, scalars, by their anchor (main.py:101-117).

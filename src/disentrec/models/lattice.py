@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.edges import Edges
 from disentrec.models.graphs import bipartite, bpr, squared_norm, symmetric, xavier
-from disentrec.models.layers import Sparse
+from disentrec.models.layers import Sparse, linear
 from disentrec.models.modalities import Contents, by_degree, cosines, nearest_edges, similar_items
 
 
@@ -71,7 +71,7 @@ class LATTICE(TopNModel):
     def forward(self, users: Tensor, encoded: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Returns the inner products of users and items, (batch, n_items)."""
         of_users, of_items = encoded or self.encode()
-        return of_users[users] @ of_items.T
+        return linear(of_users[users], of_items)
 
     def losses(self, batch: PairBatch) -> dict[str, Tensor]:
         """Returns BPR and the squared norm of the rows themselves."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from disentrec.data.sequences import Sequences
+from disentrec.data.sessions import SessionBatch
 
 
 class _SparseProduct(torch.autograd.Function):
@@ -105,6 +108,42 @@ def row_means(matrix: sp.spmatrix) -> sp.csr_matrix:
     return sp.csr_matrix(sp.diags_array(scale) @ matrix).astype(np.float32).sorted_indices()
 
 
+class GRUCell(nn.GRUCell):
+    """torch's gated recurrent unit, with its weights and its start, by the faster library."""
+
+    def forward(self, x: Tensor, state: Tensor) -> Tensor:
+        """Returns the next state, (rows, dim). x: (rows, width); state: (rows, dim)."""
+        return self.next(linear(x, self.weight_ih, self.bias_ih), state)
+
+    def next(self, of_x: Tensor, state: Tensor) -> Tensor:
+        """Returns the next state, (rows, dim), with what the input adds to the gates, (rows, 3 dim), at hand."""
+        of_x, of_state = of_x.chunk(3, 1), linear(state, self.weight_hh, self.bias_hh).chunk(3, 1)
+        reset, keep = (torch.sigmoid(of_x[gate] + of_state[gate]) for gate in (0, 1))
+        new = torch.tanh(of_x[2] + reset * of_state[2])
+        return new + keep * (state - new)
+
+
+class GRU(GRUCell):
+    """Gated recurrent units along sessions."""
+
+    def forward(self, rows: Tensor, batch: SessionBatch) -> Tensor:
+        """Returns the state after every item of the batch, as rows: (positions, dim), session after session.
+
+        The longest sessions come first inside, so that a step has those that go on, and nothing else, in front of it.
+        """
+        length = batch.length
+        order = length.argsort(descending=True, stable=True)
+        first = (length.cumsum(0) - length)[order]
+        going = np.bincount(batch.lengths)[::-1].cumsum()[::-1][1:].tolist()  # sessions with an item of that place
+        of_x = linear(rows, self.weight_ih, self.bias_ih)
+        places = [first[:count] + step for step, count in enumerate(going)]
+        state, states = rows.new_zeros(len(length), self.hidden_size), []
+        for place in places:
+            state = self.next(of_x[place], state[: len(place)])
+            states.append(state)
+        return F.embedding(torch.cat(places).argsort(), torch.cat(states))
+
+
 class LastItemAttention(nn.Module):
     """Multi-head self-attention of a session, read at its last item.
 
@@ -115,20 +154,17 @@ class LastItemAttention(nn.Module):
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.scale = heads, 1 / math.sqrt(dim // heads)
-        self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.query, self.key, self.value = Linear(dim, dim), Linear(dim, dim), Linear(dim, dim)
+        self.dropout = Dropout(dropout)
 
-    def forward(self, rows: Tensor, length: Tensor, mask: Tensor) -> Tensor:
-        """Returns (batch, dim). rows: (batch, length, dim); length: (batch,); mask: (batch, length) bool."""
-        batch, longest, dim = rows.shape
-        last = rows[torch.arange(batch, device=rows.device), length - 1]  # (batch, dim)
-        query = self.query(last).view(batch, self.heads, 1, -1)
-        key = self.key(rows).view(batch, longest, self.heads, -1).permute(0, 2, 3, 1)
-        value = self.value(rows).view(batch, longest, self.heads, -1).transpose(1, 2)
-        logits = (query @ key) * self.scale  # (batch, heads, 1, length)
-        logits = logits.masked_fill(~mask[:, None, None, :], -10_000)
-        weights = self.dropout(logits.softmax(-1))
-        return (weights @ value).reshape(batch, dim)
+    def forward(self, rows: Tensor, batch: SessionBatch) -> Tensor:
+        """Returns (batch, dim). rows: (positions, dim), those of the batch's items, session after session."""
+        query = F.embedding(batch.session, self.query(rows[last_positions(batch.length)]))
+        # (positions, heads, dim / heads) each
+        query, key, value = (x.unflatten(-1, (self.heads, -1)) for x in (query, self.key(rows), self.value(rows)))
+        logits = (query * key).sum(-1) * self.scale  # (positions, heads)
+        weights = self.dropout(session_softmax(logits, batch.session, len(batch.length)))
+        return weighted_sums((weights[..., None] * value).flatten(1), None, batch.length)
 
 
 class SequenceEncoder(nn.Module):
@@ -146,23 +182,53 @@ class SequenceEncoder(nn.Module):
         self.causal, self.pre_norm = causal, pre_norm
         self.positions = nn.Parameter(torch.empty(positions, dim).normal_(std=0.02))
         self.norm = nn.LayerNorm(dim)  # before the blocks, or after them under `pre_norm`
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(TransformerBlock(dim, heads, inner, dropout, pre_norm) for _ in range(layers))
 
-    def forward(self, rows: Tensor, length: Tensor) -> Tensor:
-        """Returns the state at every position, (batch, length, dim). rows: (batch, length, dim); length: (batch,)."""
-        longest = rows.shape[1]
-        place = torch.arange(longest, device=rows.device)
-        real = place < length[:, None]
-        seen = real[:, None, None, :]  # keys, (batch, 1, 1, length)
-        if self.causal:
-            seen = seen & (place <= place[:, None])
-        # All but the attention itself runs on real positions only: most of a batch of sessions is padding.
-        x = rows[real] + self.positions[from_end(length, longest, len(self.positions))[real]]
-        x = self.dropout(x if self.pre_norm else self.norm(x))  # (real positions, dim)
+    def forward(self, rows: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Returns the state at every position, as rows: (positions, dim), session after session; lengths: of these.
+
+        Most of a padded batch of sessions is padding, so there is none here. The shortest sessions come first inside:
+        those of about one length stand together, and the attention can read them almost without padding, too.
+        """
+        source, back, groups = self.order(torch.tensor(lengths), rows.device)
+        x = F.embedding(source, rows) + F.embedding(back, self.positions)
+        x = self.dropout(x if self.pre_norm else self.norm(x))
         for block in self.blocks:
-            x = block(x, real, seen)
-        return spread(self.norm(x) if self.pre_norm else x, real)
+            x = block(x, groups)
+        return F.embedding(source.argsort(), self.norm(x) if self.pre_norm else x)
+
+    def order(self, length: Tensor, device: torch.device) -> tuple[Tensor, Tensor, list[Group]]:
+        """Returns which row comes to each place, its row in the table of positions, and the groups, on `device`.
+
+        length: (batch,), on the host: nothing here waits for a device.
+        """
+        order = length.argsort(stable=True)
+        rising = length[order]
+        place = torch.arange(int(rising[-1]))
+        real = place < rising[:, None]
+        source = ((length.cumsum(0) - length)[order, None] + place)[real]
+        back = (rising[:, None] - 1 - place).clamp(0, len(self.positions) - 1)[real]
+        groups, start, bound = [], 0, 2
+        while start < len(rising):  # sessions within a factor of two of length
+            stop = int(torch.searchsorted(rising, bound, right=True))
+            if stop > start:
+                longest = int(rising[stop - 1])
+                real, near = place[:longest] < rising[start:stop, None], place[:longest]
+                seen = real[:, None, None, :] & (near <= near[:, None] if self.causal else torch.tensor(True))
+                at = real.flatten().nonzero()[:, 0]
+                groups.append(Group(stop - start, longest, at.to(device), seen.to(device)))
+            start, bound = stop, 2 * bound
+        return source.to(device), back.to(device), groups
+
+
+class Group(NamedTuple):
+    """Sessions of about one length, padded to the longest of them."""
+
+    count: int
+    longest: int
+    at: Tensor  # (positions,): where the real ones stand among all
+    seen: Tensor  # (count, 1, 1 or longest, longest) bool: the keys of every query
 
 
 class TransformerBlock(nn.Module):
@@ -171,29 +237,30 @@ class TransformerBlock(nn.Module):
     def __init__(self, dim: int, heads: int, inner: int, dropout: float, pre_norm: bool) -> None:
         super().__init__()
         self.heads, self.pre_norm = heads, pre_norm
-        self.project, self.join = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        self.network = nn.Sequential(nn.Linear(dim, inner), nn.GELU(), nn.Linear(inner, dim))
+        self.project, self.join = Linear(dim, 3 * dim), Linear(dim, dim)
+        self.network = nn.Sequential(Linear(dim, inner), nn.GELU(), Linear(inner, dim))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, real: Tensor, seen: Tensor) -> Tensor:
-        """Returns (real positions, dim), as x.
-
-        real: which positions are, (batch, length) bool; seen: the keys of every query, which broadcasts to
-        (batch, heads, length, length) bool.
-        """
-        for part, norm in zip((lambda x: self.attend(x, real, seen), self.network), self.norms, strict=True):
+    def forward(self, x: Tensor, groups: list[Group]) -> Tensor:
+        """Returns the next states, as x: (positions, dim), group after group."""
+        for part, norm in zip((lambda x: self.attend(x, groups), self.network), self.norms, strict=True):
             x = x + self.dropout(part(norm(x))) if self.pre_norm else norm(x + self.dropout(part(x)))
         return x
 
-    def attend(self, x: Tensor, real: Tensor, seen: Tensor) -> Tensor:
-        """Returns the attention's output, (real positions, dim)."""
-        # Spread one by one: the gradient of the three in one table would be copied twice at its padded size.
-        parts = (spread(part, real) for part in self.project(x).chunk(3, -1))
-        query, key, value = (part.view(*real.shape, self.heads, -1).transpose(1, 2) for part in parts)
-        share = self.dropout.p if self.training else 0.0
-        found = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, dropout_p=share)
-        return self.join(found.transpose(1, 2)[real].flatten(1))
+    def attend(self, x: Tensor, groups: list[Group]) -> Tensor:
+        """Returns the attention's output, (positions, dim)."""
+        parts = self.project(x).split([len(group.at) for group in groups])
+        return self.join(torch.cat([self.mix(part, group) for part, group in zip(parts, groups, strict=True)]))
+
+    def mix(self, x: Tensor, group: Group) -> Tensor:
+        """Returns the heads' values, weighted, (positions, dim). x: (positions, 3 dim), of one group."""
+        padded = x.new_zeros(group.count * group.longest, x.shape[1]).index_copy(0, group.at, x)
+        padded = padded.view(group.count, group.longest, 3, self.heads, -1)
+        query, key, value = padded.permute(2, 0, 3, 1, 4).contiguous()  # (count, heads, longest, dim / heads) each
+        logits = query @ key.mT / math.sqrt(query.shape[-1])  # (count, heads, longest, longest)
+        weights = self.dropout(logits.masked_fill(~group.seen, -torch.inf).softmax(-1))
+        return (weights @ value).transpose(1, 2).flatten(0, 1).flatten(1).index_select(0, group.at)
 
 
 class PositionReadout(nn.Module):
@@ -207,22 +274,18 @@ class PositionReadout(nn.Module):
     def __init__(self, dim: int, positions: int) -> None:
         super().__init__()
         self.positions = nn.Parameter(torch.empty(positions, dim).normal_(std=0.1))
-        self.join = nn.Linear(2 * dim, dim)  # W1
-        self.attend_mean, self.attend_each = nn.Linear(dim, dim, bias=False), nn.Linear(dim, dim)  # W2; W3, c
-        self.attend_value = nn.Linear(dim, 1, bias=False)  # f
+        self.join = Linear(2 * dim, dim)  # W1
+        self.attend_mean, self.attend_each = Linear(dim, dim, bias=False), Linear(dim, dim)  # W2; W3, c
+        self.attend_value = Linear(dim, 1, bias=False)  # f
 
-    def forward(self, rows: Tensor, length: Tensor, mask: Tensor) -> Tensor:
-        """Returns (batch, dim). rows: (batch, length, dim); length: (batch,); mask: (batch, length) bool."""
-        places = self.positions[from_end(length, rows.shape[1], len(self.positions))]
+    def forward(self, rows: Tensor, batch: SessionBatch) -> Tensor:
+        """Returns (batch, dim). rows: (positions, dim), those of the batch's items, session after session."""
+        back = last_positions(batch.length)[batch.session] - arange_of(rows)  # items that follow
+        places = F.embedding(back.clamp(max=len(self.positions) - 1), self.positions)
         placed = torch.tanh(self.join(torch.cat([rows, places], -1)))
-        energy = torch.sigmoid(self.attend_mean(masked_mean(rows, mask))[:, None] + self.attend_each(placed))
-        return (self.attend_value(energy) * mask[..., None] * placed).sum(1)
-
-
-def from_end(length: Tensor, longest: int, positions: int) -> Tensor:
-    """Returns how many items follow each position, at most positions - 1 and 0 at padding, (batch, longest)."""
-    place = torch.arange(longest, device=length.device)
-    return (length[:, None] - 1 - place).clamp(0, positions - 1)
+        mean = F.embedding(batch.session, self.attend_mean(session_means(rows, batch.length)))
+        energy = torch.sigmoid(mean + self.attend_each(placed))
+        return weighted_sums(placed, self.attend_value(energy)[:, 0], batch.length)
 
 
 def spread(rows: Tensor, mask: Tensor) -> Tensor:
@@ -230,6 +293,68 @@ def spread(rows: Tensor, mask: Tensor) -> Tensor:
     found = rows.new_zeros(*mask.shape, rows.shape[-1])
     found[mask] = rows
     return found
+
+
+# What follows knows no padding: the positions of a batch, or its nodes, follow each other session after session.
+
+
+def weighted_sums(rows: Tensor, weights: Tensor | None, length: Tensor) -> Tensor:
+    """Returns the weighted sum of every session's rows, (batch, dim).
+
+    rows: (positions, dim); weights: (positions,), None: 1 each; length: (batch,).
+    """
+    return F.embedding_bag(
+        arange_of(rows), rows, length.cumsum(0) - length, mode="sum", per_sample_weights=weights
+    )  # as fast as the rows are read
+
+
+def session_means(rows: Tensor, length: Tensor) -> Tensor:
+    """Returns the mean of every session's rows, (batch, dim). rows: (positions, dim); length: (batch,)."""
+    return weighted_sums(rows, None, length) / length[:, None]
+
+
+def session_softmax(logits: Tensor, session: Tensor, count: int) -> Tensor:
+    """Returns the softmax over a session's positions, as logits: (positions, ...).
+
+    session: (positions,), whose they are, one of `count`.
+    """
+    index = session.view(-1, *[1] * (logits.dim() - 1)).expand_as(logits)
+    largest = logits.new_zeros(count, *logits.shape[1:])
+    largest = largest.scatter_reduce(0, index, logits.detach(), "amax", include_self=False)
+    weights = (logits - largest[session]).exp()
+    return weights / torch.zeros_like(largest).scatter_add(0, index, weights).gather(0, index)
+
+
+class _FewSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, dim: int) -> Tensor:
+        weights = (x - x.amax(dim, keepdim=True)).exp_()
+        weights /= weights.sum(dim, keepdim=True)
+        ctx.dim = dim
+        ctx.save_for_backward(weights)
+        return weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (weights,) = ctx.saved_tensors
+        of_x = weights * gradient
+        return of_x.sub_(weights * of_x.sum(ctx.dim, keepdim=True)), None
+
+
+def few_softmax(x: Tensor, dim: int) -> Tensor:
+    """Returns the softmax over a dimension of a few, as x: torch's own takes five times as long there on a CPU."""
+    return _FewSoftmax.apply(x, dim) if x.device.type == "cpu" and x.dtype == torch.float32 else x.softmax(dim)
+
+
+def arange_of(rows: Tensor) -> Tensor:
+    """Returns the numbers of the rows, (rows,) int64."""
+    return torch.arange(len(rows), device=rows.device)
+
+
+def last_positions(length: Tensor) -> Tensor:
+    """Returns the last position of every session, (batch,). length: (batch,)."""
+    return length.cumsum(0) - 1
 
 
 def last_row(rows: Tensor, length: Tensor) -> Tensor:
@@ -258,11 +383,6 @@ def cosine(x: Tensor, y: Tensor) -> Tensor:
     return (unit(x) * unit(y)).sum(-1)
 
 
-def masked_mean(rows: Tensor, mask: Tensor) -> Tensor:
-    """Returns the mean over real positions, (batch, dim). rows: (batch, length, dim); mask: (batch, length)."""
-    return (rows * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-
-
 def lookup(table: Tensor, items: Tensor) -> Tensor:
     """Returns the rows of 1-based items, zero at padding. table: (n_items, dim); items: (...)."""
     return F.embedding(items, F.pad(table, (0, 0, 1, 0)))
@@ -280,41 +400,67 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns `x` with a share p of its entries zero and the others scaled by 1 / (1 - p)."""
-        if not self.training or self.p == 0:
-            return x
-        if x.device.type != "cpu":
-            return F.dropout(x, self.p)
-        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= round(self.p * 65_536) - 32_768
-        return x * kept * (1 / (1 - self.p))
+        return dropout(x, self.p, self.training)
+
+
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Returns `x` as `Dropout` does, or as it is outside of training."""
+    if not training or p == 0:
+        return x
+    if x.device.type != "cpu":
+        return F.dropout(x, p)
+    words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= round(p * 65_536) - 32_768
+    return x * kept * (1 / (1 - p))
+
+
+#: Products with a side below this are left to torch: what oneDNN does before it multiplies takes longer than they do.
+NARROW = 16
 
 
 class _OneDnnLinear(torch.autograd.Function):
     """x W^T + b by oneDNN, in full single precision: on AMD processors twice as fast as the library behind torch's own.
 
-    The gradient of the weights stays with torch: oneDNN would first have to turn both of its factors round.
+    Its products read a matrix by columns as well as by rows, so nothing is turned round before a gradient.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return _product(x, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         gradient = gradient.contiguous()
-        of_x = None
+        of_x = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
-            of_x = torch.ops.mkldnn._linear_pointwise(gradient, weight.T.contiguous(), None, "none", [], "")
-        of_weight = gradient.flatten(0, -2).T @ x.flatten(0, -2) if ctx.needs_input_grad[1] else None
-        of_bias = gradient.flatten(0, -2).sum(0) if ctx.needs_input_grad[2] else None
+            of_x = _product(gradient, weight.T)
+        rows, received = x.flatten(0, -2), gradient.flatten(0, -2)
+        if ctx.needs_input_grad[1]:
+            wide = weight.shape[0] > weight.shape[1]  # the smaller factor first: it is the one that is copied inside
+            of_weight = _product(rows.T, received.T).T if wide else _product(received.T, rows.T)
+        if ctx.needs_input_grad[2]:
+            of_bias = received.sum(0)
         return of_x, of_weight, of_bias
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Returns x W^T + b, (..., out), by the faster library. x: (..., in); weight: (out, in); bias: (out,)."""
-    if x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+    plain = x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+    if plain and min(*weight.shape, x.numel() // weight.shape[1]) >= NARROW:
         return _OneDnnLinear.apply(x.contiguous(), weight.contiguous(), bias)
     return F.linear(x, weight, bias)
+
+
+class Linear(nn.Linear):
+    """torch's linear layer, with its weights and its start, by the faster library."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns x W^T + b, (..., out)."""
+        return linear(x, self.weight, self.bias)

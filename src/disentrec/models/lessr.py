@@ -15,8 +15,17 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import last_row, spread
-from disentrec.models.sr_gnn import session_nodes
+from disentrec.models.layers import (
+    Dropout,
+    GRUCell,
+    Linear,
+    last_row,
+    linear,
+    session_softmax,
+    spread,
+    weighted_sums,
+)
+from disentrec.models.sr_gnn import node_numbers, session_nodes
 
 
 @dataclass(frozen=True)
@@ -43,14 +52,14 @@ class LESSR(SessionModel):
             (SGAT if layer % 2 else EOPA)((layer + 1) * d, d, config.dropout) for layer in range(config.layers)
         )
         width = (config.layers + 1) * d
-        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(config.dropout)
-        self.attend_each, self.attend_last = nn.Linear(width, d, bias=False), nn.Linear(width, d)  # W1; W2, r
-        self.attend_value = nn.Linear(d, 1, bias=False)  # q
-        self.hybrid = nn.Linear(2 * width, d, bias=False)  # W_h
+        self.norm, self.dropout = nn.LayerNorm(width), Dropout(config.dropout)
+        self.attend_each, self.attend_last = Linear(width, d, bias=False), Linear(width, d)  # W1; W2, r
+        self.attend_value = Linear(d, 1, bias=False)  # q
+        self.hybrid = Linear(2 * width, d, bias=False)  # W_h
 
     def forward(self, batch: SessionBatch, encoded: None = None) -> Tensor:
         """Returns the inner products of session and items, (batch, n_items)."""
-        return self.session(batch) @ self.table.T
+        return linear(self.session(batch), self.table)
 
     def session(self, batch: SessionBatch) -> Tensor:
         """Returns W_h [s_g; s_l], (batch, dim)."""
@@ -58,14 +67,15 @@ class LESSR(SessionModel):
         real = nodes > 0
         walk = in_edges(node_of, batch.mask, real)
         shortcuts = shortcut_graph(node_of, batch.mask, nodes.shape[1])
-        x = self.table[nodes[real] - 1]  # (nodes of the whole batch, dim)
+        x = F.embedding(nodes[real] - 1, self.table)  # (nodes of the whole batch, dim)
         for layer in self.layers:
             x = torch.cat([x, layer(x, walk) if isinstance(layer, EOPA) else layer(x, shortcuts, real)], -1)
-        x = spread(self.dropout(self.norm(x)), real)  # (batch, nodes, width)
-        last = x[torch.arange(len(x), device=x.device), last_row(node_of, batch.length)]  # s_l
-        energy = self.attend_value(torch.sigmoid(self.attend_each(x) + self.attend_last(last)[:, None]))
-        weights = energy.masked_fill(~real[..., None], -torch.inf).softmax(1)  # (batch, nodes, 1)
-        return self.hybrid(torch.cat([(weights * x).sum(1), last], 1))
+        x, count = self.dropout(self.norm(x)), real.sum(1)  # (nodes, width); nodes of each session
+        last = x[last_row(node_numbers(real).gather(1, node_of), batch.length)]  # s_l
+        session = real.nonzero()[:, 0]
+        energy = torch.sigmoid(self.attend_each(x) + F.embedding(session, self.attend_last(last)))
+        weights = session_softmax(self.attend_value(energy)[:, 0], session, len(count))
+        return self.hybrid(torch.cat([weighted_sums(x, weights, count), last], 1))
 
     def losses(self, batch: SessionBatch) -> dict[str, Tensor]:
         """Returns the cross-entropy."""
@@ -77,9 +87,9 @@ class EOPA(nn.Module):
 
     def __init__(self, width: int, dim: int, dropout: float) -> None:
         super().__init__()
-        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
-        self.cell = nn.GRUCell(width, dim)
-        self.own, self.neighbours = nn.Linear(width, dim, bias=False), nn.Linear(dim, dim, bias=False)
+        self.norm, self.dropout = nn.LayerNorm(width), Dropout(dropout)
+        self.cell = GRUCell(width, dim)
+        self.own, self.neighbours = Linear(width, dim, bias=False), Linear(dim, dim, bias=False)
         self.activation = nn.PReLU(dim)
 
     def forward(self, x: Tensor, walk: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -96,10 +106,10 @@ class SGAT(nn.Module):
 
     def __init__(self, width: int, dim: int, dropout: float) -> None:
         super().__init__()
-        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
-        self.query, self.key = nn.Linear(width, dim), nn.Linear(width, dim, bias=False)
-        self.value = nn.Linear(width, dim, bias=False)
-        self.energy = nn.Linear(dim, 1, bias=False)  # p
+        self.norm, self.dropout = nn.LayerNorm(width), Dropout(dropout)
+        self.query, self.key = Linear(width, dim), Linear(width, dim, bias=False)
+        self.value = Linear(width, dim, bias=False)
+        self.energy = Linear(dim, 1, bias=False)  # p
         self.activation = nn.PReLU(dim)
 
     def forward(self, x: Tensor, edges: Tensor, real: Tensor) -> Tensor:
@@ -113,11 +123,6 @@ class SGAT(nn.Module):
         logits = x.new_full(edges.shape, -1e9).index_put((session, source, target), energy)
         weights = logits.softmax(1).transpose(1, 2)  # (batch, to, from)
         return self.activation((weights @ spread(self.value(x), real))[real])
-
-
-def node_numbers(real: Tensor) -> Tensor:
-    """Returns the row of every node among the real ones of the batch, (batch, nodes)."""
-    return real.flatten().cumsum(0).view_as(real) - 1
 
 
 def in_edges(node_of: Tensor, mask: Tensor, real: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bipartite, bpr, squared_norm, xavier
-from disentrec.models.layers import Sparse, row_means
+from disentrec.models.layers import Sparse, linear, row_means
 from disentrec.models.modalities import Contents, Dense
 
 
@@ -66,7 +66,7 @@ class MMGCN(TopNModel):
     def forward(self, users: Tensor, encoded: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Returns the inner products of users and items, (batch, n_items)."""
         of_users, of_items = encoded or self.encode()
-        return of_users[users] @ of_items.T
+        return linear(of_users[users], of_items)
 
     def losses(self, batch: PairBatch) -> dict[str, Tensor]:
         """Returns BPR and the squared norm of the batch's ID rows and of its users' preferences."""

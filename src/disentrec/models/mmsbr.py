@@ -29,7 +29,7 @@ from disentrec.models.base import Catalogue, SessionModel
 from disentrec.models.contrast import logsumexp_rows
 from disentrec.models.fusion import Fusion
 from disentrec.models.gaussian_price import build_price, price_distances
-from disentrec.models.layers import lookup, unit
+from disentrec.models.layers import Linear, linear, session_means, unit, weighted_sums
 from disentrec.models.prices import BINNINGS, price_levels
 
 LN10 = math.log(10)
@@ -151,8 +151,8 @@ class MMSBR(SessionModel):
             dropout_output=config.dropout_output, n_items=n, pivots_per_item=config.pivots_per_item,
             shared_norm=config.shared_norms, softmax_over_queries=config.softmax_over_queries,
         )  # fmt: skip
-        self.attend_each, self.attend_mean = nn.Linear(d, d), nn.Linear(d, d, bias=False)  # W_1, W_2
-        self.attend_value = nn.Linear(d, 1)  # w
+        self.attend_each, self.attend_mean = Linear(d, d), Linear(d, d, bias=False)  # W_1, W_2
+        self.attend_value = Linear(d, 1)  # w
         if config.interest_start is not None:
             nn.init.constant_(self.attend_value.bias, config.interest_start)
         levels = price_levels(catalogue, config.price_levels, config.price_binning)
@@ -179,9 +179,7 @@ class MMSBR(SessionModel):
         self.contrast_maps = None
         if not trained:
             # Frozen rows cannot move towards their pseudo-modality; a map that both share can.
-            self.contrast_maps = nn.ModuleDict(
-                {name: nn.Linear(w, w) for name, w in zip(self.names, widths, strict=True)}
-            )
+            self.contrast_maps = nn.ModuleDict({name: Linear(w, w) for name, w in zip(self.names, widths, strict=True)})
 
     # ------------------------------------------------------------------ items
 
@@ -223,11 +221,10 @@ class MMSBR(SessionModel):
         The weights are not normalised and know no positions: a session's interest is that of a bag of items. A bias
         belongs to w, as in the released code; where it starts decides how soon there is an interest to learn from.
         """
-        rows = lookup(items.vectors, batch.items)  # (batch, length, dim)
-        mean = rows.sum(1) / batch.length[:, None]
-        energy = torch.sigmoid(self.attend_each(rows) + self.attend_mean(mean)[:, None])
-        weights = self.attend_value(energy) * batch.mask[..., None]  # (batch, length, 1)
-        return (weights * rows).sum(1)
+        rows = F.embedding(batch.real_items, items.vectors)  # (positions, dim), session after session
+        mean = self.attend_mean(session_means(rows, batch.length))
+        energy = torch.sigmoid(self.attend_each(rows) + F.embedding(batch.session, mean))
+        return weighted_sums(rows, self.attend_value(energy)[:, 0], batch.length)
 
     def price_distance(self, batch: SessionBatch, items: Items) -> Tensor:
         """Returns the squared Wasserstein distance of every session's price to every item's, (batch, m)."""
@@ -237,7 +234,7 @@ class MMSBR(SessionModel):
     def forward(self, batch: SessionBatch, encoded: Items | None = None) -> Tensor:
         """Returns the scores of the encoded items, (batch, m); Section 3.5."""
         items = encoded or self.encode_items()
-        scores = self.interest(batch, items) @ items.vectors.T if self.config.interest else 1.0
+        scores = linear(self.interest(batch, items), items.vectors) if self.config.interest else 1.0
         if self.price is None:
             return scores
         distance = self.price_distance(batch, items)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from disentrec.errors import DisentrecError
 from disentrec.models.base import UserCatalogue
 from disentrec.models.edges import Edges
-from disentrec.models.layers import linear
+from disentrec.models.layers import Linear
 
 #: Similarities held at a time while neighbours are sought, 64 MB of them.
 HELD = 2**24
@@ -54,7 +54,7 @@ class Contents(nn.Module):
         return [table.any(1) for table in self.tables()]
 
 
-class Dense(nn.Linear):
+class Dense(Linear):
     """A linear layer that begins as all models of this family do: Xavier-uniform, bias zero."""
 
     def reset_parameters(self) -> None:
@@ -62,10 +62,6 @@ class Dense(nn.Linear):
         nn.init.xavier_uniform_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns x W^T + b, (..., out)."""
-        return linear(x, self.weight, self.bias)
 
 
 def nearest(x: Tensor, known: Tensor, k: int) -> tuple[Tensor, Tensor]:

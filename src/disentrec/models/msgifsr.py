@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +19,19 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import last_row, lookup, spread, unit
-from disentrec.models.sr_gnn import session_nodes
+from disentrec.models.edges import Edges
+from disentrec.models.layers import (
+    Dropout,
+    Linear,
+    arange_of,
+    last_row,
+    linear,
+    lookup,
+    session_softmax,
+    unit,
+    weighted_sums,
+)
+from disentrec.models.sr_gnn import node_numbers, session_nodes
 
 
 @dataclass(frozen=True)
@@ -46,9 +58,9 @@ class MSGIFSR(SessionModel):
         super().__init__(config, catalogue)
         self.table = nn.Parameter(torch.empty(self.n_items, config.dim).normal_(std=0.1))
         self.levels = nn.ModuleList(Level(config.dim, size, config.levels) for size in range(1, config.levels + 1))
-        self.explore = nn.Linear(config.dim, 2) if config.repeat else None
+        self.explore = Linear(config.dim, 2) if config.repeat else None
         self.fusion = nn.Parameter(torch.zeros(config.levels)) if config.levels > 1 else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, batch: SessionBatch, encoded: None = None) -> Tensor:
         """Returns log-probabilities of all items, (batch, n_items)."""
@@ -78,7 +90,7 @@ class MSGIFSR(SessionModel):
         times the share of repeating or exploring that the session's state asks for.
         """
         sessions = self.sessions(batch)
-        logits = self.config.scale * unit(self.dropout(sessions)) @ unit(self.table).T
+        logits = linear(self.config.scale * unit(self.dropout(sessions)), unit(self.table))
         total = logits.logsumexp(2)  # (batch, levels)
         if self.explore is None:
             return logits, -total, -total
@@ -91,20 +103,20 @@ class MSGIFSR(SessionModel):
 
     def sessions(self, batch: SessionBatch) -> Tensor:
         """Returns the session's state at every level, (batch, levels, dim)."""
-        rows = self.dropout(lookup(self.table, batch.items))  # (batch, length, dim)
+        rows = self.dropout(F.embedding(batch.real_items, self.table))  # (positions, dim), session after session
         units = [units_of(batch, level.size) for level in self.levels]
-        starts = [level.start(rows, own) for level, own in zip(self.levels, units, strict=True)]
+        starts = [level.start(rows, own, batch.mask) for level, own in zip(self.levels, units, strict=True)]
         found = []
         for k, level in enumerate(self.levels):
             forwards = joined(units[k], units[k], 1)
-            # (level of the source, edges from source to node), in the order of the level's relations.
-            walks = [(k, forwards), (k, forwards.transpose(1, 2))]
+            # (level of the source, nodes from and to), in the order of the level's relations.
+            walks = [(k, forwards), (k, forwards[::-1])]
             if k == 0:
                 walks += [(longer, joined(units[longer], units[0], 1)) for longer in range(1, len(units))]
             else:
                 walks.append((0, joined(units[0], units[k], level.size)))
-            sources = [(starts[source], units[source].real, edges) for source, edges in walks]
-            found.append(level.read(level.pass_messages(starts[k], units[k].real, sources), units[k]))
+            sources = [(starts[source], *ends) for source, ends in walks]
+            found.append(level.read(level.pass_messages(starts[k], sources), units[k]))
         return torch.stack(found, 1)
 
 
@@ -114,53 +126,61 @@ class Level(nn.Module):
     def __init__(self, dim: int, size: int, levels: int) -> None:
         super().__init__()
         self.size = size
-        self.order = nn.Linear(size * dim, dim, bias=False) if size > 1 else None
-        self.query = nn.Linear(dim, dim)
+        self.order = Linear(size * dim, dim, bias=False) if size > 1 else None
+        self.query = Linear(dim, dim)
         # Forwards, backwards, and from single items; for these, from every longer unit.
-        self.relations = nn.ModuleList(nn.Linear(dim, dim) for _ in range(2 + (levels - 1 if size == 1 else 1)))
-        self.attend_last, self.attend_each = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
-        self.attend_value = nn.Linear(dim, 1, bias=False)
-        self.hybrid = nn.Linear(2 * dim, dim, bias=False)
+        self.relations = nn.ModuleList(Linear(dim, dim) for _ in range(2 + (levels - 1 if size == 1 else 1)))
+        self.attend_last, self.attend_each = Linear(dim, dim), Linear(dim, dim, bias=False)
+        self.attend_value = Linear(dim, 1, bias=False)
+        self.hybrid = Linear(2 * dim, dim, bias=False)
 
-    def start(self, rows: Tensor, units: Units) -> Tensor:
-        """Returns the units before they hear of each other, (units of the whole batch, dim)."""
-        ends = units.at.any(2)  # positions where a unit ends
-        windows = F.pad(rows, (0, 0, self.size - 1, 0)).unfold(1, self.size, 1)[ends]  # (ends, dim, size)
-        items = (torch.arange(rows.shape[1], device=rows.device) + 1).clamp(max=self.size).expand_as(ends)[ends]
-        found = windows.sum(-1) / items[:, None]
-        if self.order is not None:
-            found = found + self.order(windows.flatten(1))
-        # Equal units met several times differ by dropout only: their node is the mean.
-        share = units.at.to(rows.dtype).transpose(1, 2)
-        share = share / share.sum(2, keepdim=True).clamp(min=1)
-        return (share @ spread(found, ends))[units.real]
+    def start(self, rows: Tensor, units: Units, mask: Tensor) -> Tensor:
+        """Returns the units before they hear of each other, (nodes, dim).
 
-    def pass_messages(self, own: Tensor, real: Tensor, sources: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
-        """Returns the units after one round, (batch, nodes, dim).
-
-        sources, one per relation: its rows, which nodes they are, and edges (batch, from, to) bool.
+        rows: (positions, dim), session after session; mask: (batch, length), where those stand.
         """
-        values = [spread(relation(rows), met) for relation, (rows, met, _) in zip(self.relations, sources, strict=True)]
-        values = torch.cat(values, 1)  # (batch, nodes of all relations, dim)
-        edges = torch.cat([edges for _, _, edges in sources], 1).transpose(1, 2)  # (batch, to, from)
-        logits = spread(self.query(own), real) @ values.transpose(1, 2) / math.sqrt(own.shape[1])
-        weights = logits.masked_fill(~edges, -1e9).softmax(2) * edges  # a node without neighbours hears nothing
-        return spread(own, real) + weights @ values
+        number = F.pad(node_numbers(mask).masked_fill(~mask, -1) + 1, (self.size - 1, 0))  # 0: before the start
+        members = number.unfold(1, self.size, 1)[units.ends]  # (ends, size)
+        windows = lookup(rows, members)  # (ends, size, dim)
+        found = windows.sum(1) / (members > 0).sum(1, keepdim=True)
+        if self.order is not None:
+            found = found + self.order(windows.mT.flatten(1))
+        # Equal units met several times differ by dropout only: their node is the mean.
+        met, by_node = units.node[units.ends].sort(stable=True)
+        return F.embedding_bag(by_node, found, torch.searchsorted(met, arange_of(units.session)), mode="mean")
+
+    def pass_messages(self, own: Tensor, sources: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+        """Returns the units after one round, as own: (nodes, dim).
+
+        sources, one per relation: its rows, and the nodes from and to of every edge, which may be named twice.
+        """
+        values = torch.cat([relation(rows) for relation, (rows, _, _) in zip(self.relations, sources, strict=True)])
+        first = accumulate((len(rows) for rows, _, _ in sources), initial=0)
+        named = [end * len(values) + start + source for start, (_, source, end) in zip(first, sources, strict=False)]
+        named = torch.unique(torch.cat(named))  # an edge joins two nodes once, sorted by where it ends
+        edges = Edges(named // len(values), named % len(values), (len(own), len(values)))
+        logits = edges.dots(self.query(own), values) / math.sqrt(own.shape[1])
+        shift = logits.detach().new_zeros(len(own))
+        shift.scatter_reduce_(0, edges.rows, logits.detach(), "amax", include_self=False)
+        weights = edges.softmax(logits - shift[edges.rows])
+        return own + edges.to_rows(weights, values)  # a node without neighbours hears nothing
 
     def read(self, states: Tensor, units: Units) -> Tensor:
-        """Returns W [global; local], the local state being the last unit's, (batch, dim)."""
-        last = states[torch.arange(len(states), device=states.device), units.last]
-        energy = torch.sigmoid(self.attend_last(last)[:, None] + self.attend_each(states))
-        weights = self.attend_value(energy).masked_fill(~units.real[..., None], -torch.inf).softmax(1)
-        return self.hybrid(torch.cat([(weights * states).sum(1), last], 1))
+        """Returns W [global; local], the local state being the last unit's, (batch, dim). states: (nodes, dim)."""
+        last = states[units.last]
+        energy = torch.sigmoid(F.embedding(units.session, self.attend_last(last)) + self.attend_each(states))
+        weights = session_softmax(self.attend_value(energy)[:, 0], units.session, len(units.count))
+        return self.hybrid(torch.cat([weighted_sums(states, weights, units.count), last], 1))
 
 
 @dataclass(frozen=True)
 class Units:
-    """The units of one level in every session of a batch; equal ones are one node."""
+    """The units of one level in every session of a batch; equal ones are one node, numbered session after session."""
 
-    at: Tensor  # (batch, length, nodes) bool: the node of the unit that ends at a position
-    real: Tensor  # (batch, nodes) bool
+    ends: Tensor  # (batch, length) bool: where a unit ends
+    node: Tensor  # (batch, length): the node of the unit that ends there
+    count: Tensor  # (batch,) nodes
+    session: Tensor  # (nodes,)
     last: Tensor  # (batch,) node of the unit at the session's end
 
 
@@ -174,11 +194,12 @@ def units_of(batch: SessionBatch, size: int) -> Units:
     place = torch.arange(longest, device=names.device)
     names = names * (batch.mask & (place >= batch.length.clamp(max=size)[:, None] - 1))
     nodes, node_of = session_nodes(names)
-    at = F.one_hot(node_of, longest).bool() & (names > 0)[..., None]
-    return Units(at, nodes > 0, last_row(node_of, batch.length))
+    node, count = node_numbers(nodes > 0).gather(1, node_of), (nodes > 0).sum(1)
+    return Units(names > 0, node, count, (nodes > 0).nonzero()[:, 0], last_row(node, batch.length))
 
 
-def joined(source: Units, target: Units, gap: int) -> Tensor:
-    """Returns which units end `gap` positions before which others do, (batch, from, to) bool."""
-    kept = max(source.at.shape[1] - gap, 0)
-    return source.at[:, :kept].float().transpose(1, 2) @ target.at[:, gap:].float() > 0
+def joined(source: Units, target: Units, gap: int) -> tuple[Tensor, Tensor]:
+    """Returns the nodes from and to of units that end `gap` positions apart, once per place, (edges,) each."""
+    kept = max(source.ends.shape[1] - gap, 0)
+    met = source.ends[:, :kept] & target.ends[:, gap:]
+    return source.node[:, :kept][met], target.node[:, gap:][met]

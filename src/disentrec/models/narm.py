@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import lookup
+from disentrec.models.layers import GRU, Dropout, Linear, last_positions, linear, weighted_sums
 
 
 @dataclass(frozen=True)
@@ -34,27 +34,26 @@ class NARM(SessionModel):
     def __init__(self, config: NARMConfig, catalogue: Catalogue) -> None:
         super().__init__(config, catalogue)
         self.table = nn.Parameter(torch.empty(self.n_items, config.dim).normal_(std=0.1))
-        self.gru = nn.GRU(config.dim, config.hidden, batch_first=True)
-        self.attend_last = nn.Linear(config.hidden, config.hidden, bias=False)  # A1
-        self.attend_each = nn.Linear(config.hidden, config.hidden, bias=False)  # A2
-        self.attend_value = nn.Linear(config.hidden, 1, bias=False)  # v
-        self.bilinear = nn.Linear(2 * config.hidden, config.dim, bias=False)  # B
-        self.dropout = nn.Dropout(config.dropout)
-        self.dropout_session = nn.Dropout(config.dropout_session)
+        self.gru = GRU(config.dim, config.hidden)
+        self.attend_last = Linear(config.hidden, config.hidden, bias=False)  # A1
+        self.attend_each = Linear(config.hidden, config.hidden, bias=False)  # A2
+        self.attend_value = Linear(config.hidden, 1, bias=False)  # v
+        self.bilinear = Linear(2 * config.hidden, config.dim, bias=False)  # B
+        self.dropout = Dropout(config.dropout)
+        self.dropout_session = Dropout(config.dropout_session)
 
     def forward(self, batch: SessionBatch, encoded: None = None) -> Tensor:
         """Returns item . B c, Eq. 11, (batch, n_items)."""
-        return self.bilinear(self.dropout_session(self.session(batch))) @ self.table.T
+        return linear(self.bilinear(self.dropout_session(self.session(batch))), self.table)
 
     def session(self, batch: SessionBatch) -> Tensor:
         """Returns c = [global; local], Eq. 10, (batch, 2 hidden)."""
-        rows = self.dropout(lookup(self.table, batch.items))  # (batch, length, dim)
-        # Padding stands on the right, so a state at a real position never saw it.
-        states, _ = self.gru(rows)  # (batch, length, hidden)
-        last = states[torch.arange(len(states), device=states.device), batch.length - 1]
-        energy = torch.sigmoid(self.attend_last(last)[:, None] + self.attend_each(states))  # Eq. 8
-        weights = self.attend_value(energy) * batch.mask[..., None]  # (batch, length, 1), not normalised
-        return torch.cat([last, (weights * states).sum(1)], 1)  # Eq. 6, Eq. 7
+        rows = self.dropout(F.embedding(batch.real_items, self.table))  # (positions, dim), session after session
+        states = self.gru(rows, batch)  # (positions, hidden)
+        last = states[last_positions(batch.length)]
+        energy = torch.sigmoid(F.embedding(batch.session, self.attend_last(last)) + self.attend_each(states))  # Eq. 8
+        weights = self.attend_value(energy)[:, 0]  # (positions,), not normalised
+        return torch.cat([last, weighted_sums(states, weights, batch.length)], 1)  # Eq. 6, Eq. 7
 
     def losses(self, batch: SessionBatch) -> dict[str, Tensor]:
         """Returns the cross-entropy, Eq. 12."""

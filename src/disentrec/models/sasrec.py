@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import SequenceEncoder, last_row, lookup
+from disentrec.models.layers import SequenceEncoder, last_positions, linear
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,17 @@ class SASRec(SessionModel):
 
     def forward(self, batch: SessionBatch, encoded: None = None) -> Tensor:
         """Returns r = F . M^T, Eq. 6 of the paper, (batch, n_items)."""
-        return last_row(self.states(batch), batch.length) @ self.table.T
+        return linear(self.states(batch)[last_positions(batch.length)], self.table)
 
     def states(self, batch: SessionBatch) -> Tensor:
-        """Returns the state at every position, which has seen none of the later ones, (batch, length, dim)."""
-        return self.encoder(lookup(self.table, batch.items), batch.length)
+        """Returns the state at every real position, which has seen none of the later ones, (positions, dim)."""
+        return self.encoder(F.embedding(batch.real_items, self.table), batch.lengths)
 
     def losses(self, batch: SessionBatch) -> dict[str, Tensor]:
         """Returns the cross-entropy, a mean over sessions, or over all their positions under `every_position`."""
         if not self.config.every_position:
             return {"ce": F.cross_entropy(self(batch), batch.target)}
-        # Only real positions are scored: most of a padded batch is padding.
-        states = self.states(batch)[batch.mask]  # (positions, dim)
-        return {"ce": F.cross_entropy(states @ self.table.T, next_items(batch)[batch.mask])}
+        return {"ce": F.cross_entropy(linear(self.states(batch), self.table), next_items(batch).flatten()[batch.at])}
 
 
 def next_items(batch: SessionBatch) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bipartite, squared_norm, symmetric, xavier
-from disentrec.models.layers import Sparse, unit
+from disentrec.models.layers import Sparse, linear, unit
 from disentrec.models.modalities import Contents, Dense
 
 
@@ -65,7 +65,7 @@ class SLMRec(TopNModel):
     def forward(self, users: Tensor, encoded: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Returns the inner products of users and items, (batch, n_items)."""
         of_users, of_items = encoded or self.encode()
-        return of_users[users] @ of_items.T
+        return linear(of_users[users], of_items)
 
     def losses(self, batch: PairBatch) -> dict[str, Tensor]:
         """Returns the softmax over the batch's items and the task FAC; drawn negatives are not looked at."""
@@ -105,4 +105,4 @@ class SLMRec(TopNModel):
 
 def contrast(x: Tensor, y: Tensor, temperature: float) -> Tensor:
     """Returns how badly each row of x finds its own among the rows of y (InfoNCE), a scalar. Both: (batch, dim)."""
-    return F.cross_entropy(x @ y.T / temperature, torch.arange(len(x), device=x.device))
+    return F.cross_entropy(linear(x / temperature, y), torch.arange(len(x), device=x.device))

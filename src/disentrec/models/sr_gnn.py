@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import lookup
+from disentrec.models.edges import Edges
+from disentrec.models.layers import GRUCell, Linear, last_positions, linear, weighted_sums
 
 
 @dataclass(frozen=True)
@@ -33,31 +34,34 @@ class SRGNN(SessionModel):
         super().__init__(config, catalogue)
         d = config.dim
         self.table = nn.Parameter(torch.empty(self.n_items, d))
-        self.edges_in, self.edges_out = nn.Linear(d, d), nn.Linear(d, d)  # H of Eq. 1, one per direction
-        self.cell = nn.GRUCell(2 * d, d)  # Eq. 2 to 5
-        self.attend_last, self.attend_each = nn.Linear(d, d), nn.Linear(d, d, bias=False)  # W1, W2
-        self.attend_value = nn.Linear(d, 1, bias=False)  # q
-        self.hybrid = nn.Linear(2 * d, d, bias=False)  # W3
+        self.edges_in, self.edges_out = Linear(d, d), Linear(d, d)  # H of Eq. 1, one per direction
+        self.cell = GRUCell(2 * d, d)  # Eq. 2 to 5
+        self.attend_last, self.attend_each = Linear(d, d), Linear(d, d, bias=False)  # W1, W2
+        self.attend_value = Linear(d, 1, bias=False)  # q
+        self.hybrid = Linear(2 * d, d, bias=False)  # W3
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -1 / math.sqrt(d), 1 / math.sqrt(d))
 
     def forward(self, batch: SessionBatch, encoded: None = None) -> Tensor:
         """Returns the inner products of session and items, Eq. 8, (batch, n_items)."""
-        return self.session(batch) @ self.table.T
+        return linear(self.session(batch), self.table)
 
     def session(self, batch: SessionBatch) -> Tensor:
         """Returns s_h = W3 [s_l; s_g], Eq. 7, (batch, dim)."""
         nodes, node_of = session_nodes(batch.items)
-        incoming, outgoing = session_graph(node_of, batch.mask, nodes.shape[1])
-        state = lookup(self.table, nodes)  # (batch, nodes, dim)
+        place = node_numbers(nodes > 0).gather(1, node_of)  # of the nodes of all sessions, (batch, length)
+        state = F.embedding(nodes[nodes > 0] - 1, self.table)  # (nodes, dim)
+        edges = session_edges(place, batch.mask, len(state))
+        received, sent = (1 / torch.bincount(ends, minlength=len(state)) for ends in (edges.rows, edges.columns))
         for _ in range(self.config.steps):
-            message = torch.cat([incoming @ self.edges_in(state), outgoing @ self.edges_out(state)], -1)
-            state = self.cell(message.flatten(0, 1), state.flatten(0, 1)).view_as(state)
-        states = state.gather(1, node_of[..., None].expand(-1, -1, state.shape[-1]))  # (batch, length, dim)
-        last = states[torch.arange(len(states), device=states.device), batch.length - 1]  # s_l
-        energy = torch.sigmoid(self.attend_last(last)[:, None] + self.attend_each(states))
-        weights = self.attend_value(energy) * batch.mask[..., None]  # Eq. 6, not normalised
-        return self.hybrid(torch.cat([last, (weights * states).sum(1)], 1))
+            incoming = edges.to_rows(received[edges.rows], self.edges_in(state))
+            outgoing = edges.to_columns(sent[edges.columns], self.edges_out(state))
+            state = self.cell(torch.cat([incoming, outgoing], 1), state)
+        states = F.embedding(place.flatten()[batch.at], state)  # (positions, dim), session after session
+        last = states[last_positions(batch.length)]  # s_l
+        energy = torch.sigmoid(F.embedding(batch.session, self.attend_last(last)) + self.attend_each(states))
+        read = weighted_sums(states, self.attend_value(energy)[:, 0], batch.length)  # Eq. 6, not normalised
+        return self.hybrid(torch.cat([last, read], 1))
 
     def losses(self, batch: SessionBatch) -> dict[str, Tensor]:
         """Returns the cross-entropy, Eq. 10."""
@@ -78,16 +82,17 @@ def session_nodes(items: Tensor) -> tuple[Tensor, Tensor]:
     return nodes, node_of
 
 
-def session_graph(node_of: Tensor, mask: Tensor, n_nodes: int) -> tuple[Tensor, Tensor]:
-    """Returns the incoming and outgoing connections, (batch, nodes, nodes) each.
+def node_numbers(real: Tensor) -> Tensor:
+    """Returns the row of every node among the real ones of the batch, (batch, nodes)."""
+    return real.flatten().cumsum(0).view_as(real) - 1
 
-    An edge joins the items of neighbouring positions once, however often it is walked; rows are divided by their
-    degree, as in the paper's Figure 2.
+
+def session_edges(place: Tensor, mask: Tensor, n_nodes: int) -> Edges:
+    """Returns the edges of all sessions, a row per node that is walked to and a column per node that is left.
+
+    An edge joins the items of neighbouring positions once, however often it is walked. place: the node of every
+    position, (batch, length), numbered across sessions; mask: (batch, length).
     """
-    batch = len(node_of)
-    edges = torch.zeros(batch, n_nodes * n_nodes, device=node_of.device)
-    walked = mask[:, 1:].to(edges.dtype)
-    edges.scatter_reduce_(1, node_of[:, :-1] * n_nodes + node_of[:, 1:], walked, reduce="amax")
-    outgoing = edges.view(batch, n_nodes, n_nodes)  # from row to column
-    incoming = outgoing.transpose(1, 2)
-    return tuple(matrix / matrix.sum(2, keepdim=True).clamp(min=1) for matrix in (incoming, outgoing))
+    walked = mask[:, 1:]
+    edges = torch.unique(place[:, 1:][walked] * n_nodes + place[:, :-1][walked])
+    return Edges(edges // n_nodes, edges % n_nodes, (n_nodes, n_nodes))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from disentrec.data.sessions import SessionBatch
 from disentrec.errors import DisentrecError
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import last_row, lookup, masked_mean
+from disentrec.models.layers import Linear, dropout, last_positions, linear, session_means
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class TwoTowers(SessionModel):
         content = torch.from_numpy(np.concatenate(found, 1, dtype=np.float32))
         self.register_buffer("content", content, persistent=False)  # (n_items, width)
         self.table = nn.Parameter(torch.empty(self.n_items, config.dim).normal_(std=0.1))
-        self.embed = nn.Linear(content.shape[1], config.dim)
-        self.read_id, self.read_content = (nn.Linear(2 * config.dim, config.dim, bias=False) for _ in range(2))
+        self.embed = Linear(content.shape[1], config.dim)
+        self.read_id, self.read_content = (Linear(2 * config.dim, config.dim, bias=False) for _ in range(2))
 
     def encode_items(self) -> tuple[Tensor, Tensor]:
         """Returns the rows of all items in either tower, (n_items, dim) each: IDs first."""
@@ -61,7 +61,7 @@ class TwoTowers(SessionModel):
         """Returns the scores of all items by IDs and by content, (batch, n_items) each."""
         readers = (self.read_id, self.read_content)
         return tuple(
-            self._session(batch, table, read) @ table.T
+            linear(self._session(batch, table, read), table)
             for table, read in zip(encoded or self.encode_items(), readers, strict=True)
         )
 
@@ -76,8 +76,8 @@ class TwoTowers(SessionModel):
 
     def _session(self, batch: SessionBatch, table: Tensor, read: nn.Linear) -> Tensor:
         """Returns W [mean; last], (batch, dim)."""
-        rows = lookup(table, batch.items)  # (batch, length, dim)
-        return read(torch.cat([masked_mean(rows, batch.mask), last_row(rows, batch.length)], 1))
+        rows = F.embedding(batch.real_items, table)  # (positions, dim), session after session
+        return read(torch.cat([session_means(rows, batch.length), rows[last_positions(batch.length)]], 1))
 
     def _drop(self, table: Tensor) -> Tensor:
-        return F.dropout(table, self.config.dropout, self.training)
+        return dropout(table, self.config.dropout, self.training)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from disentrec.data.sessions import SessionBatch
 from disentrec.errors import DisentrecError
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import SequenceEncoder, last_row, lookup, unit
+from disentrec.models.layers import Dropout, Linear, SequenceEncoder, last_positions, linear, unit
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class UniSRec(SessionModel):
         width = content.shape[1]
         self.experts = nn.Parameter(torch.empty(width, config.experts * config.dim).normal_(std=width**-0.5))  # W
         self.shifts = nn.Parameter(torch.zeros(config.experts, width))  # b
-        self.gate = nn.Linear(width, 2 * config.experts, bias=False)  # W_1 and W_2 of Eq. 3
+        self.gate = Linear(width, 2 * config.experts, bias=False)  # W_1 and W_2 of Eq. 3
         nn.init.normal_(self.gate.weight, std=0.02)
-        self.dropout = nn.Dropout(config.dropout_features)
+        self.dropout = Dropout(config.dropout_features)
         self.encoder = SequenceEncoder(
             config.dim, config.layers, config.heads, 4 * config.dim, config.dropout, config.positions,
             causal=True, pre_norm=False,
@@ -71,15 +71,15 @@ class UniSRec(SessionModel):
             gate = gate + torch.randn_like(gate) * F.softplus(noise)
         share = gate.softmax(-1)
         # (x - b) W = x W - b W, so that one product serves all experts.
-        experts = (x @ self.experts).view(self.n_items, self.config.experts, -1)
+        experts = linear(x, self.experts.T).view(self.n_items, self.config.experts, -1)
         offset = torch.einsum("ew,wed->ed", self.shifts, self.experts.view(x.shape[1], self.config.experts, -1))
         return torch.einsum("ie,ied->id", share, experts - offset)
 
     def forward(self, batch: SessionBatch, encoded: Tensor | None = None) -> Tensor:
         """Returns the cosines of session and items over the temperature, (batch, n_items)."""
         encoded = self.encode_items() if encoded is None else encoded
-        states = self.encoder(lookup(encoded, batch.items), batch.length)
-        return unit(last_row(states, batch.length)) @ unit(encoded).T / self.config.temperature
+        states = self.encoder(F.embedding(batch.real_items, encoded), batch.lengths)
+        return linear(unit(states[last_positions(batch.length)]) / self.config.temperature, unit(encoded))
 
     def losses(self, batch: SessionBatch) -> dict[str, Tensor]:
         """Returns the cross-entropy."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bpr, squared_norm, xavier
+from disentrec.models.layers import linear
 from disentrec.models.modalities import Contents, Dense
 
 
@@ -49,7 +50,7 @@ class VBPR(TopNModel):
     def forward(self, users: Tensor, encoded: Tensor | None = None) -> Tensor:
         """Returns gamma_u . gamma_i + theta_u . E f_i, (batch, n_items)."""
         encoded = self.encode() if encoded is None else encoded
-        return self.users[users] @ encoded.T
+        return linear(self.users[users], encoded)
 
     def losses(self, batch: PairBatch) -> dict[str, Tensor]:
         """Returns BPR and the squared norm of the rows it touches."""
