@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from disentrec.devices import check_device, choose_device
+from disentrec.devices import check_device, check_precision, choose_device, trained_in
 from disentrec.errors import DisentrecError
 
 
@@ -36,3 +36,22 @@ def test_a_device_that_is_not_there_is_refused(gpus, device, count, said):
     for refuse in (check_device, choose_device):
         with pytest.raises(DisentrecError, match=said):
             refuse(device)
+
+
+def test_a_precision_is_one_of_three_and_tf32_a_gpu_s():
+    for precision, device in (("float32", "cpu"), ("bf16", "cpu"), ("bf16", "cuda:1"), ("tf32", "cuda")):
+        check_precision(precision, device)
+    with pytest.raises(DisentrecError, match=r"unknown precision 'fp8'.*bf16, float32, tf32"):
+        check_precision("fp8", "cuda")
+    with pytest.raises(DisentrecError, match=r"not of 'cpu'.*bf16"):
+        check_precision("tf32", "cpu")
+
+
+def test_products_are_of_tf32_within_the_block_alone():
+    assert not torch.backends.cuda.matmul.allow_tf32
+    with pytest.raises(KeyboardInterrupt), trained_in("tf32"):
+        assert torch.backends.cuda.matmul.allow_tf32
+        raise KeyboardInterrupt
+    assert not torch.backends.cuda.matmul.allow_tf32
+    with trained_in("float32"):
+        assert not torch.backends.cuda.matmul.allow_tf32

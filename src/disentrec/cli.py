@@ -156,6 +156,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--store", type=Path, default=Path("runs"), help="where the record is kept")
     parser.add_argument("--device", default="cpu")
+    _precision(parser)
     parser.add_argument("--threads", type=_positive, default=1)
     _checkpoint(parser)
     parser.set_defaults(run=_run_train)
@@ -175,6 +176,7 @@ def _study(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=_positive, default=1, help="runs at a time, one thread each; on a GPU they share it"
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:NUMBER; with Ray use --gpus-per-run")
+    _precision(parser)
     parser.add_argument("--store", type=Path, default=RESULTS)
     parser.add_argument("--plan", action="store_true", help="only count the runs that are left")
     _checkpoint(parser)
@@ -186,6 +188,11 @@ def _study(parser: argparse.ArgumentParser) -> None:
     ray.add_argument("--shared-data", action="store_true", help="all machines see the data folder under the same path")
     ray.add_argument("--scratch", type=Path, help="where machines keep data and checkpoints; may be a shared disk")
     parser.set_defaults(run=_run_study)
+
+
+def _precision(parser: argparse.ArgumentParser) -> None:
+    text = "what layers multiply in while a model is trained: float32, tf32 (NVIDIA) or bf16; the record names it"
+    parser.add_argument("--precision", default="float32", help=text)
 
 
 def _checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -306,7 +313,8 @@ def _run_train(options: argparse.Namespace) -> None:
     )
     store = Store(options.store)
     store.tidy()
-    record = run(spec, folder, store, threads=options.threads, device=options.device, checkpoint=options.checkpoint)
+    machine = {name: getattr(options, name) for name in ("threads", "device", "precision", "checkpoint")}
+    record = run(spec, folder, store, **machine)
     print(f"{record.content['status']}: {record.path}")
     print(json.dumps(record.content["metrics"]["test"], indent=1))
 
@@ -326,11 +334,11 @@ def _run_study(options: argparse.Namespace) -> None:
                 done, missing = sum(len(row.records) for row in rows), sum(row.missing for row in rows)
                 print(f"{paper}/{name} on {dataset}: {done} runs done, {missing} left")
         return
-    engine = partial(run_grid, device=options.device)
+    engine = partial(run_grid, device=options.device, precision=options.precision)
     if options.engine == "ray":
         from disentrec.study.cluster import Cluster
 
-        own = ("address", "gpus_per_run", "retries", "shared_data", "scratch")
+        own = ("address", "gpus_per_run", "precision", "retries", "shared_data", "scratch")
         engine = Cluster(**{name: getattr(options, name) for name in own})
     study.run(names, options.datasets, jobs=options.jobs, checkpoint=options.checkpoint, engine=engine)
 

@@ -12,6 +12,7 @@ from disentrec.models.layers import (
     GRUCell,
     Linear,
     SequenceEncoder,
+    few_log_softmax,
     few_softmax,
     session_means,
     session_softmax,
@@ -74,6 +75,11 @@ def test_a_softmax_over_few_is_the_library_s(dim):
     torch.manual_seed(0)
     x = 30 * torch.randn(50, 4, 8, 8)
     same_with_gradients(lambda x: few_softmax(x, dim), lambda x: x.softmax(dim), x)
+
+
+def test_the_logarithm_of_a_softmax_over_few_is_the_library_s():
+    torch.manual_seed(0)
+    same_with_gradients(few_log_softmax, lambda x: x.log_softmax(-1), 30 * torch.randn(50, 3, 5, 5))
 
 
 # --------------------------------------------------------------- without padding

@@ -86,6 +86,24 @@ def test_gradient_reaches_every_trainable_parameter(name, world):
     assert [key for key in silent if not key.endswith("attention.key.bias")] == []
 
 
+@pytest.mark.parametrize("name", LEARNED)
+def test_losses_in_bf16_are_those_in_float32_but_for_rounding(name, world):
+    model = models.build(name, SMALL.get(name, {}), world, seed=0).eval()
+    batch = batch_of([[0, 1, 2], [3, 1], [4]], [3, 2, 1])
+    found = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            terms = model.losses(batch)
+        total = sum(term.float() for term in terms.values())
+        found.append([total, *torch.autograd.grad(total, [p for p in model.parameters() if p.requires_grad])])
+    (full, *slopes), (half, *halves) = found
+    assert half.item() == pytest.approx(full.item(), rel=0.03)
+    assert all(
+        torch.isfinite(slope).all() and slope.shape == one.shape for slope, one in zip(halves, slopes, strict=True)
+    )
+
+
 # MMSBR knows neither IDs nor order: it learns what goes with what (test_mmsbr.py), not what comes next.
 @pytest.mark.parametrize("name", [name for name in LEARNED if name != "mmsbr"])
 def test_learned_models_learn_a_rule(name):

@@ -105,6 +105,23 @@ def test_loss_terms_are_finite_numbers_and_gradient_reaches_every_parameter(name
     assert [key for key in silent if not key.endswith(SILENT.get(name, ("\0",)))] == []
 
 
+def test_losses_in_bf16_are_those_in_float32_but_for_rounding(name, world):
+    if not learned(name, world):
+        pytest.skip("has no parameters")
+    found = []
+    for enabled in (False, True):
+        model = build(name, world).eval()
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            terms = model.losses(batch_of(world.train, negatives=4))
+        total = sum(term.float() for term in terms.values())
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        found.append([total, *torch.autograd.grad(total, parameters, allow_unused=True)])
+    (full, *_), (half, *halves) = found
+    assert half.item() == pytest.approx(full.item(), rel=0.03)
+    assert all(torch.isfinite(slope).all() for slope in halves if slope is not None)
+
+
 def test_evaluation_draws_nothing(name, world):
     model = build(name, world).eval()
     before = torch.get_rng_state()

@@ -151,6 +151,13 @@ def test_a_device_that_is_not_there_is_refused_before_anything_runs(spec, shop, 
     assert not any(store.root.rglob("*.*"))
 
 
+def test_a_precision_is_the_machine_s_and_the_record_names_it(spec, shop, tmp_path):
+    (record,) = run_grid([spec], lambda _: shop.folder, Store(tmp_path), precision="bf16")
+    assert record.content["environment"]["precision"] == "bf16"
+    with pytest.raises(DisentrecError, match="tf32"):
+        run_grid([replace(spec, seed=2)], lambda _: shop.folder, Store(tmp_path), precision="tf32")
+
+
 def test_two_processes_give_what_one_gives(spec, shop, tmp_path):
     specs = [replace(spec, seed=seed) for seed in (1, 2)]
     one = run_grid(specs, _Folder(shop.folder), Store(tmp_path / "one"), jobs=1)

@@ -64,6 +64,18 @@ def test_clean_training_learns_and_keeps_the_best_validation_state_without_seein
     assert result.test_ranks == []
 
 
+def test_training_in_bf16_learns_the_same_and_is_ranked_in_float32(split):
+    training = Training(epochs=12, batch_size=16, learning_rate=0.02, patience=3)
+    full, half = (
+        train(build(split), SessionTask(split, Protocol()), training, seed=0, precision=precision)
+        for precision in ("float32", "bf16")
+    )
+    assert all(tensor.dtype == torch.float32 for tensor in half.best_state.values())
+    first = [result.curves[0]["loss"]["ce"] for result in (full, half)]
+    assert first[0] != first[1] and first[0] == pytest.approx(first[1], rel=0.02)
+    assert max(entry["valid"]["mrr@20"] for entry in half.curves) > 0.8
+
+
 def test_training_stops_when_patience_is_over(split):
     training = Training(epochs=50, batch_size=16, learning_rate=0.02, patience=2)
     result = train(build(split), SessionTask(split, Protocol()), training, seed=0)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from disentrec.models.attributes import Attribute
-from disentrec.models.layers import Dropout, Linear, unit
+from disentrec.models.layers import Dropout, Linear, few_log_softmax, unit
 
 
 class ChunkLosses(nn.Module):
@@ -32,7 +32,7 @@ class ChunkLosses(nn.Module):
 
         chunks: (m, K, chunk) of one view, "user" or a modality; weights: (m,).
         """
-        found = self.tell_chunk[view](chunks).log_softmax(-1)  # (m, K, K)
+        found = few_log_softmax(self.tell_chunk[view](chunks))  # (m, K, K)
         return -found.diagonal(dim1=1, dim2=2).sum(1) @ weights
 
     def intra(self, views: Tensor, weights: Tensor) -> dict[str, Tensor]:
@@ -46,7 +46,7 @@ class ChunkLosses(nn.Module):
         """
         chunks = (views if self.raw_products else unit(views)).flatten(1, 2)  # (m, modalities K, chunk)
         products = chunks @ chunks.transpose(1, 2) / self.temperature
-        found = products.unflatten(1, (-1, self.K)).unflatten(3, (-1, self.K)).log_softmax(-1)
+        found = few_log_softmax(products.unflatten(1, (-1, self.K)).unflatten(3, (-1, self.K)))
         loss = -torch.einsum("m,makbk->ab", weights, found)  # from modality a to b
         names = list(enumerate(self.modalities))
         return {f"{of}-{to}": loss[a, b] + loss[b, a] for a, of in names for b, to in names[a + 1 :]}

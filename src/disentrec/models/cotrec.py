@@ -117,8 +117,12 @@ class COTREC(SessionModel):
     def contrast(self, last: Tensor, session: Tensor, items: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
         """Returns Eq. 9 for one view: psi = exp(cosine(last + session, last + item) / temperature)."""
         chosen = F.embedding(torch.cat([positives, negatives], 1), items)  # (batch, 2 mined, dim)
+        # cos(q, last + item) from inner products of the items alone: no vector is made per pair.
         query = unit(last + session)
-        near = torch.einsum("bd,bkd->bk", query, unit(last[:, None] + chosen)) / self.config.temperature
+        by_query, by_last = ((chosen * x[:, None]).sum(2) for x in (query, last))  # (batch, 2 mined) each
+        lengths = last.square().sum(1, keepdim=True) + 2 * by_last + chosen.square().sum(2)
+        cosines = (by_query + (query * last).sum(1, keepdim=True)) * lengths.clamp(min=1e-16).rsqrt()
+        near = cosines / self.config.temperature
         return (near.logsumexp(1) - near[:, : positives.shape[1]].logsumexp(1)).mean()
 
 
@@ -128,7 +132,7 @@ def leading(scores: Tensor, best: int, pool: int) -> tuple[Tensor, Tensor]:
         ranked = scores.topk(pool, 1).indices
         return ranked[:, :best], ranked[:, best:]
     # A partition has no order to make, and takes a quarter of the time.
-    scores, rest = scores.numpy(), pool - best
+    scores, rest = scores.float().numpy(), pool - best
     among = np.argpartition(scores, -pool, axis=1)[:, -pool:]
     inside = np.argpartition(np.take_along_axis(scores, among, 1), rest - 1, axis=1)
     among = torch.from_numpy(np.take_along_axis(among, inside, 1))

@@ -94,7 +94,7 @@ def line_convolution(start: Tensor, graph: Tensor, layers: int) -> Tensor:
     """Returns theta_l, the mean of the sessions before and after every convolution, Eq. 8, (batch, dim)."""
     x, total = start, start
     for _ in range(layers):
-        x = graph @ x
+        x = linear(graph, x.T)
         total = total + x
     return total / (layers + 1)
 

@@ -26,15 +26,16 @@ class Edges(nn.Module):
 
     def to_rows(self, values: Tensor, x: Tensor) -> Tensor:
         """Returns A x, (rows of A, dim). values: (edges,); x: (columns of A, dim)."""
-        return _Sum.apply(values, x, self, False)
+        return _Sum.apply(values.to(x.dtype), x, self, False)
 
     def to_columns(self, values: Tensor, x: Tensor) -> Tensor:
         """Returns A^T x, (columns of A, dim). values: (edges,); x: (rows of A, dim)."""
-        return _Sum.apply(values, x, self, True)
+        return _Sum.apply(values.to(x.dtype), x, self, True)
 
     def dots(self, x: Tensor, y: Tensor) -> Tensor:
         """Returns x_row . y_column of every edge, (edges,). x: (rows of A, dim); y: (columns of A, dim)."""
-        return _Dots.apply(x, y, self)
+        dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)  # no kernel for less
+        return _Dots.apply(x.to(dtype), y.to(dtype), self)
 
     def softmax(self, logits: Tensor, *, by_column: bool = False) -> Tensor:
         """Returns the softmax over the edges of a row (or of a column), (edges,); for logits that exp can take."""

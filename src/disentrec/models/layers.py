@@ -303,6 +303,7 @@ def weighted_sums(rows: Tensor, weights: Tensor | None, length: Tensor) -> Tenso
 
     rows: (positions, dim); weights: (positions,), None: 1 each; length: (batch,).
     """
+    weights = None if weights is None else weights.to(rows.dtype)
     return F.embedding_bag(
         arange_of(rows), rows, length.cumsum(0) - length, mode="sum", per_sample_weights=weights
     )  # as fast as the rows are read
@@ -345,6 +346,26 @@ class _FewSoftmax(torch.autograd.Function):
 def few_softmax(x: Tensor, dim: int) -> Tensor:
     """Returns the softmax over a dimension of a few, as x: torch's own takes five times as long there on a CPU."""
     return _FewSoftmax.apply(x, dim) if x.device.type == "cpu" and x.dtype == torch.float32 else x.softmax(dim)
+
+
+class _FewLogSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        x = x - x.amax(-1, keepdim=True)
+        found = x.sub_(x.exp().sum(-1, keepdim=True).log_())
+        ctx.save_for_backward(found)
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        (found,) = ctx.saved_tensors
+        return gradient - found.exp() * gradient.sum(-1, keepdim=True)
+
+
+def few_log_softmax(x: Tensor) -> Tensor:
+    """Returns the logarithm of the softmax over a last dimension of a few, as x; see `few_softmax`."""
+    return _FewLogSoftmax.apply(x) if x.device.type == "cpu" and x.dtype == torch.float32 else x.log_softmax(-1)
 
 
 def arange_of(rows: Tensor) -> Tensor:
@@ -453,6 +474,8 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Returns x W^T + b, (..., out), by the faster library. x: (..., in); weight: (out, in); bias: (out,)."""
     plain = x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+    # Mixed precision and torch.compile know what to do with torch's own product, and not with this one.
+    plain = plain and not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
     if plain and min(*weight.shape, x.numel() // weight.shape[1]) >= NARROW:
         return _OneDnnLinear.apply(x.contiguous(), weight.contiguous(), bias)
     return F.linear(x, weight, bias)

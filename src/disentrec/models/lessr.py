@@ -119,7 +119,7 @@ class SGAT(nn.Module):
         session, source, target = edges.nonzero(as_tuple=True)
         # Energies are computed on edges alone: (batch, nodes, nodes, dim) would be mostly padding.
         met = self.key(x)[number[session, source]] + self.query(x)[number[session, target]]
-        energy = self.energy(torch.sigmoid(met))[:, 0]
+        energy = self.energy(torch.sigmoid(met))[:, 0].to(x.dtype)
         logits = x.new_full(edges.shape, -1e9).index_put((session, source, target), energy)
         weights = logits.softmax(1).transpose(1, 2)  # (batch, to, from)
         return self.activation((weights @ spread(self.value(x), real))[real])

@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from disentrec.data.drafts import claim, draft_of
+from disentrec.devices import check_precision
 from disentrec.errors import DisentrecError
 from disentrec.study.runner import CHECKPOINT_SECONDS, commit, package_digest, run
 from disentrec.study.spec import RunSpec
@@ -37,6 +38,8 @@ class Cluster:
     address: str | None = None
     #: A share of a GPU: 0.25 puts four runs on each. With 0, runs are on CPUs.
     gpus_per_run: float = 0.0
+    #: What layers multiply in (devices.PRECISIONS).
+    precision: str = "float32"
     #: So often is a run begun again whose process or machine was lost. One that raises is not.
     retries: int = 3
     #: Every machine sees the dataset folders under the same path: nothing is sent.
@@ -60,6 +63,7 @@ class Cluster:
         Claims, resumption and errors are those of `run_grid`. Raises DisentrecError when Ray is not installed, when a
         machine has other code, and when the processes of a run are lost more often than `retries` allow.
         """
+        check_precision(self.precision, self.device)
         store.tidy()
         unique = {spec.hash: spec for spec in specs}
         missing = [spec for spec in unique.values() if spec not in store]
@@ -73,6 +77,11 @@ class Cluster:
                     missing = [spec for spec in missing if spec not in store]
                     _round(ray, task, missing, _Sender(ray, folders, self.shared_data), store, patient, bar)
         return [record for spec in specs if (record := store.get(spec)) is not None]
+
+    @property
+    def device(self) -> str:
+        """What a run computes on."""
+        return "cuda" if self.gpus_per_run else "cpu"
 
     @contextmanager
     def _connected(self, jobs: int, threads: int) -> Iterator[ModuleType]:
@@ -108,8 +117,9 @@ class Cluster:
             retry_exceptions=False,
             runtime_env={"env_vars": variables},
         )
-        device = "cuda" if self.gpus_per_run else "cpu"
-        options = {"threads": threads, "device": device, "checkpoint": checkpoint}
+        options = {
+            "threads": threads, "device": self.device, "precision": self.precision, "checkpoint": checkpoint,
+        }  # fmt: skip
         return lambda spec, data: remote.remote(spec, data, package_digest(), self.scratch, options)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from disentrec.devices import check_device
+from disentrec.devices import check_device, check_precision
 from disentrec.errors import DisentrecError
 from disentrec.study.runner import CHECKPOINT_SECONDS, run
 from disentrec.study.spec import RunSpec
@@ -31,16 +31,19 @@ def run_grid(
     jobs: int = 1,
     threads: int = 1,
     device: str = "cpu",
+    precision: str = "float32",
     checkpoint: float = CHECKPOINT_SECONDS,
 ) -> list[RunRecord]:
     """Returns the records of all specs, running those the store does not hold.
 
-    `folders` gives the dataset folder of a name. On a GPU (`device` "cuda") the `jobs` runs share it. A run that raises
+    `folders` gives the dataset folder of a name. On a GPU (`device` "cuda") the `jobs` runs share it. `precision`: as
+    for `run`. A run that raises
     stops the grid with its own error; runs finished so far stay. A run that another grid is at is left to it, and
     waited for in the end. Raises DisentrecError when workers die in every round.
     """
     check_device(device)
-    options = {"threads": threads, "device": device, "checkpoint": checkpoint}
+    check_precision(precision, device)
+    options = {"threads": threads, "device": device, "precision": precision, "checkpoint": checkpoint}
     store.tidy()
     unique = {spec.hash: spec for spec in specs}
     missing = [spec for spec in unique.values() if spec not in store]

@@ -25,7 +25,7 @@ from disentrec.data.interactions import TopNSplit
 from disentrec.data.protocol import Protocol
 from disentrec.data.schema import Dataset, read_dataset
 from disentrec.data.sessions import SessionSplit
-from disentrec.devices import check_device
+from disentrec.devices import check_device, check_precision
 from disentrec.encode.store import read_feature
 from disentrec.errors import DisentrecError
 from disentrec.models import Catalogue, UserCatalogue
@@ -45,10 +45,13 @@ def run(
     *,
     threads: int = 1,
     device: str = "cpu",
+    precision: str = "float32",
     checkpoint: float = CHECKPOINT_SECONDS,
     wait: bool = True,
 ) -> RunRecord | None:
     """Returns the record of `spec`, from the store if it is there, else by running it.
+
+    `device`, `threads` and `precision` (devices.PRECISIONS) are the machine's, not the spec's; the record names them.
 
     One process alone runs a spec; while another one does, this one waits for its record, or returns None at once
     without `wait`. A run that was killed goes on from its checkpoint. Raises DisentrecError if `folder` holds other
@@ -58,16 +61,19 @@ def run(
     if record is not None:
         return record
     check_device(device)
+    check_precision(precision, device)
     with claim(store.unfinished(spec, "lock"), wait=wait) as mine:
         if not mine:
             return None
-        kept = Checkpoint(store.unfinished(spec, "safetensors"), _key(threads, device), checkpoint)
-        record = store.get(spec) or _run(spec, folder, store, threads, device, kept)
+        kept = Checkpoint(store.unfinished(spec, "safetensors"), _key(threads, device, precision), checkpoint)
+        record = store.get(spec) or _run(spec, folder, store, threads, device, precision, kept)
         kept.remove()
         return record
 
 
-def _run(spec: RunSpec, folder: Path, store: Store, threads: int, device: str, checkpoint: Checkpoint) -> RunRecord:
+def _run(
+    spec: RunSpec, folder: Path, store: Store, threads: int, device: str, precision: str, checkpoint: Checkpoint
+) -> RunRecord:
     started = time.perf_counter()
     torch.set_num_threads(threads)
     kind = models.get(spec.model).task
@@ -81,7 +87,7 @@ def _run(spec: RunSpec, folder: Path, store: Store, threads: int, device: str, c
     known = (catalogue if kind == "session" else user_catalogue)(dataset, task.split, spec.encoded)
     model = models.build(spec.model, spec.settings, known, spec.seed)
     before = _analysis(model, dataset, task, spec) if spec.analyse is True else None
-    result = train(model, task, spec.training, spec.seed, device, checkpoint)
+    result = train(model, task, spec.training, spec.seed, device, checkpoint, precision)
     scoring = time.perf_counter()
     metrics, arrays = _score(model, task, spec, result)
     scored = time.perf_counter()
@@ -109,7 +115,7 @@ def _run(spec: RunSpec, folder: Path, store: Store, threads: int, device: str, c
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             **({} if device == "cpu" else {"peak_gpu_mb": round(torch.cuda.max_memory_allocated() / 2**20)}),
         },
-        "environment": environment(threads, device),
+        "environment": environment(threads, device, precision),
         "commit": commit(),
     }
     return store.save(spec, content, arrays)
@@ -196,7 +202,7 @@ def _score(
     return {"valid": valid, "test": task.metrics(ranks, "test", spec.training)}, arrays
 
 
-def environment(threads: int, device: str) -> dict[str, Any]:
+def environment(threads: int, device: str, precision: str = "float32") -> dict[str, Any]:
     """Returns what a number may depend on besides the spec."""
     names = ("torch", "numpy", "scipy", "disentrec")
     return {
@@ -206,12 +212,13 @@ def environment(threads: int, device: str) -> dict[str, Any]:
         "device": device if device == "cpu" else torch.cuda.get_device_name(device),
         "cpu": _cpu(),
         "system": platform.system(),
+        **({} if precision == "float32" else {"precision": precision}),
     }
 
 
-def _key(threads: int, device: str) -> str:
+def _key(threads: int, device: str, precision: str) -> str:
     """Returns what besides the spec a training must share with the checkpoint it goes on from."""
-    return json.dumps({**environment(threads, device), "code": package_digest()}, sort_keys=True)
+    return json.dumps({**environment(threads, device, precision), "code": package_digest()}, sort_keys=True)
 
 
 @lru_cache(maxsize=1)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from disentrec.devices import mixed, trained_in
 from disentrec.models.base import SessionModel, TopNModel
 from disentrec.training.checkpoint import Checkpoint
 from disentrec.training.tasks import Task
@@ -58,13 +59,15 @@ def train(
     seed: int,
     device: str = "cpu",
     checkpoint: Checkpoint | None = None,
+    precision: str = "float32",
 ) -> TrainingResult:
     """Trains `model` in place and leaves it in the selected state.
 
     Clean protocol: the state with the best validation value of the task's selection metric; the test part is not looked
     at. Under `select_on_test` every epoch is scored on test, as released (DIMO main.py:61-73), and the last state
     stays. A non-finite loss ends the training with status "diverged". With a `checkpoint`, a training that was killed
-    goes on after its last kept epoch, to the same numbers.
+    goes on after its last kept epoch, to the same numbers. `precision`: one of devices.PRECISIONS; epochs are ranked in
+    float32 whatever it is.
     """
     result = TrainingResult()
     protocol = task.protocol
@@ -88,7 +91,8 @@ def train(
         model.train(epoch == 0 or not protocol.dropout_first_epoch_only)  # D5: DIMO model.py:433
         if isinstance(model, TopNModel):
             model.begin_epoch(epoch)
-        losses = _run_epoch(model, task, training, optimiser, rng, device)
+        with trained_in(precision):
+            losses = _run_epoch(model, task, training, optimiser, rng, device, precision)
         result.train_seconds += time.perf_counter() - started
         # A last step can break the weights after every loss was fine: both are looked at before anything is ranked.
         if not all(map(math.isfinite, losses.values())) or not _finite(model):
@@ -121,12 +125,16 @@ def _run_epoch(
     optimiser: torch.optim.Optimizer,
     rng: np.random.Generator,
     device: str,
+    precision: str,
 ) -> dict[str, float]:
     """Returns the mean of every loss term over the batches of one epoch."""
     totals: dict[str, torch.Tensor] = {}
     n_batches = 0
     for batch in task.batches(training, rng):
-        terms = model.losses(batch.to(device))
+        batch = batch.to(device)
+        with mixed(device, precision):
+            terms = model.losses(batch)
+        terms = {name: term.to(torch.promote_types(term.dtype, torch.float32)) for name, term in terms.items()}
         optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
         optimiser.step()

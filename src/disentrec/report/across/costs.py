@@ -62,8 +62,8 @@ class Measurements:
         read = " a factor of two may be chance, in the ceilings and so in the shares, too." if shared else ""
         return tables.show(
             f"Stages were measured on {tables.dataset_title(found['data'])}, {where['threads']} thread of"
-            f" {where['cpu']}, torch {where['torch']}; means of {found['batches_timed']} batches, of each the median of"
-            f" {found['rounds']} rounds. In the same run the machine multiplied matrices at"
+            f" {where['cpu']}, torch {where['torch']}; means of {found['batches_timed']} batches, of each the fastest"
+            f" of {found['rounds']} rounds. In the same run the machine multiplied matrices at"
             f" {ceilings['product_gflops']:,.0f} GFLOP/s and copied at {ceilings['copy_gbytes_per_s']:.0f} GB/s, read"
             f" and written.{shared}{read}"
         )
@@ -98,19 +98,15 @@ class Measurements:
 
     def ceiling_figure(self) -> Markdown | None:
         """Returns how near each model's step and ranking are to their floors."""
-        trained = {name: entry for name, entry in self._ordered() if "loss" in entry["stages"]}
-        if not trained:
+        shares = self._shares()
+        if not shares:
             return None
-        shares = {
-            title: {name: _floor(entry, stages) for name, entry in trained.items()}
-            for title, stages in (("training step", tuple(STEP)), ("ranking", ("evaluation",)))
-        }
         said = "; ".join(
             f"{title}: " + ", ".join(f"{label(name)} {share:.2f}" for name, share in found.items())
             for title, found in shares.items()
         )
-        targets = {"training step": TARGET, "ranking": RANKING}
-        aims = f"{TARGET:.0%} of a training step and {RANKING:.0%} of a ranking".replace("%", " %")
+        targets = dict(zip(shares, (TARGET, TARGET, RANKING), strict=True))
+        aims = f"{_percent(TARGET)} of a training step and {_percent(RANKING)} of a ranking"
         caption = "The floor as a share of the time taken. One: as fast as the machine can; above it, the caches"
         caption += f" helped. The thin lines are what we aim for, {aims}."
         alt = f"Dot plots of the floor's share of the time. {said}."
@@ -123,7 +119,7 @@ class Measurements:
             for stage, title in WORK.items():
                 found = entry["stages"].get(stage, {})
                 if "loss" in entry["stages"]:
-                    floor, share = milliseconds(found["floor_ms"]), tables.percent(_floor(entry, (stage,)), 0)
+                    floor, share = milliseconds(found["floor_ms"]), tables.percent(_floor(entry["stages"], (stage,)), 0)
                     counts = f"{found['mflop']:,.0f}", f"{found['mbytes']:,.0f}"
                     rows.append([f"{label(name)}, {title}", *counts, milliseconds(found["ms"]), floor, share])
         header = ["", "MFLOP", "MB", "taken, ms", "floor, ms", "floor / taken, %"]
@@ -131,15 +127,37 @@ class Measurements:
 
     def floor_reading(self) -> Markdown | None:
         """Returns which models' steps and rankings take more than twice their floor."""
-        trained = {name: entry for name, entry in self._ordered() if "loss" in entry["stages"]}
-        if not trained:
+        shares = self._shares()
+        if not shares:
             return None
-        said = []
-        for what, stages, least in (("training step", tuple(STEP), TARGET), ("ranking", ("evaluation",), RANKING)):
-            slow = [label(name) for name, entry in trained.items() if _floor(entry, stages) < least]
-            whom = f"below it are {labels(slow)}" if slow else "none is below it"
-            said.append(f"A {what} should reach {least:.0%} of its floor; {whom}.".replace("%", " %"))
-        return tables.show(" ".join([*said, self._slow_products()]).rstrip())
+        below = []
+        for found, least in zip(shares.values(), (TARGET, TARGET, RANKING), strict=True):
+            slow = [label(name) for name, share in found.items() if share < least]
+            below.append(f"below it {'is' if len(slow) == 1 else 'are'} {labels(slow)}" if slow else "none is below it")
+        entry = next(iter(self._trained().values()))
+        trained, filled = entry["batch_size"], entry["filled"]["batch_size"]
+        return tables.show(
+            f"A training step should reach {_percent(TARGET)} of its floor with batches that fill a core. With"
+            f" {filled:,} cases, {below[1]}. With {trained:,}, as most models are trained here, {below[0]}. A ranking"
+            f" should reach {_percent(RANKING)} of its floor; {below[2]}. {self._slow_products()}".rstrip()
+        )
+
+    def _trained(self) -> dict[str, dict]:
+        """Returns the models that are trained."""
+        return {name: entry for name, entry in self._ordered() if "loss" in entry["stages"]}
+
+    def _shares(self) -> dict[str, dict[str, float]]:
+        """Returns the floor's share of a step, of one with a batch that fills a core, and of a ranking, by model."""
+        found: dict[str, dict[str, float]] = {}
+        for name, entry in self._trained().items():
+            filled = entry["filled"]
+            for title, stages, names in (
+                (f"step, {entry['batch_size']:,} cases", entry["stages"], tuple(STEP)),
+                (f"step, {filled['batch_size']:,} cases", filled["stages"], tuple(STEP)),
+                ("ranking", entry["stages"], ("evaluation",)),
+            ):
+                found.setdefault(title, {})[name] = _floor(stages, names)
+        return found
 
     def _slow_products(self) -> str:
         """Returns what is to be said where torch's own product is far from the ceiling, as it is on AMD processors."""
@@ -147,10 +165,8 @@ class Measurements:
         if own > 0.8 * best:
             return ""
         return (
-            f"One cause is the library behind torch's own products: here it reaches {own:,.0f} of the {best:,.0f}"
-            " GFLOP/s that oneDNN does. Models of users and the inner layers of MMSBR multiply by oneDNN; most products"
-            " of the session models do not. To send them there, too, would change the rounding of every run"
-            " of theirs."
+            f"Layers multiply by oneDNN, because the library behind torch's own products reaches {own:,.0f} of its"
+            f" {best:,.0f} GFLOP/s here. The many small products of an attention are still left to torch."
         )
 
     def peer_figure(self) -> Markdown | None:
@@ -325,10 +341,14 @@ class Measurements:
         return tables.show(tables.myst_table(header, rows, caption, f"tbl-costs-{name}")) if rows else None
 
 
-def _floor(entry: dict, stages: tuple[str, ...]) -> float:
+def _floor(found: dict, stages: tuple[str, ...]) -> float:
     """Returns the floor of some stages together as a share of the time they took."""
-    floor, taken = (sum(entry["stages"][stage][key] for stage in stages) for key in ("floor_ms", "ms"))
+    floor, taken = (sum(found[stage][key] for stage in stages) for key in ("floor_ms", "ms"))
     return floor / taken
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %")
 
 
 def _gigabytes(mib: float) -> float:
