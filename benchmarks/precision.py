@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from common import as_worker, write
 
-from disentrec import models
 from disentrec.data.schema import read_dataset
 from disentrec.devices import check_device
 from disentrec.study.datasets import dataset_folder
 from disentrec.study.runner import environment, run
 from disentrec.study.spec import RunSpec
 from disentrec.study.store import Store
-from disentrec.training import TASKS, Training
+from disentrec.study.study import selection_metric
+from disentrec.training import Training
 
 MODELS = ("dimo", "sasrec", "narm", "lightgcn", "addrl")
 
@@ -48,7 +48,7 @@ def main() -> None:
     precisions = ("float32", "bf16") if options.device == "cpu" else ("float32", "tf32", "bf16")
     found = {}
     for name in options.models:
-        metric = TASKS[models.get(name).task].selection
+        metric = selection_metric(name)
         scores, seconds = {}, {}
         for precision in precisions:
             with tempfile.TemporaryDirectory() as scratch:

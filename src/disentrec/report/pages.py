@@ -6,6 +6,7 @@ Pages include them (`{include}`), so a number in prose is computed from records 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from matplotlib.figure import Figure
 from disentrec import models
 from disentrec.data.drafts import write_atomically
 from disentrec.evaluation.metrics import per_case
-from disentrec.report.endurance import inputs_text, kills_table
+from disentrec.report.across.cross import labels
+from disentrec.report.endurance import inputs_text, kills_table, measurement
 from disentrec.report.figures import BLUE, GREEN, INK, MUTED, ORANGE, RED, STYLE, figure, myst_figure
 from disentrec.report.limits import limits_table
 from disentrec.report.models.overview import models_tables
@@ -51,6 +53,7 @@ def write_pages(store: Path | str, folder: Path, entries: Sequence[dict[str, Any
     _write(folder / "limits.md", limits_table(store))
     _write(folder / "kills.md", kills_table(measured))
     _write(folder / "wrong_files.md", inputs_text(measured))
+    _write(folder / "versions.md", versions_text(Store(store), measured))
 
 
 def write_readme(path: Path, entries: Sequence[dict[str, Any]]) -> None:
@@ -250,6 +253,33 @@ def rerun_table(published: Store, here: Store) -> str:
     header += ["Largest Δ Prec@20 (users: NDCG@20)", "Largest Δ MRR@20 (Recall@20)", "Minutes"]
     caption = "The study of the embedded shop, run again on this machine. Differences Δ in percentage points."
     return myst_table(header, rows, caption, "tbl-rerun")
+
+
+def versions_text(store: Store, measured: Path) -> str:
+    """Returns which versions of the package made the records, and what two of them were found to give."""
+    counts = Counter(record.content["environment"]["disentrec"] for record in store.records())
+    made = ", ".join(f"{count:,} by version {version}" for version, count in sorted(counts.items()))
+    said = [f"Of the published records, {made}."] if counts else []
+    found = measurement(measured, "versions")
+    if not found:
+        return " ".join([*said, "Two versions were not compared yet: `python -m benchmarks versions`."]) + "\n"
+    before, after = (labels([f"{version}" for version in found[side]]) for side in ("before", "after"))
+    where = labels([dataset_title(name) for name in found["data"]])
+    said.append(
+        f"{found['pairs']} runs on {where} were made by {before} and made again by {after}. The"
+        f" {found['without_parameters']} of models without parameters agree to the last digit in"
+        f" {found['of_these_equal']} cases."
+    )
+    for task in found["tasks"].values():
+        chance = 2**0.5 * task["spread_of_seeds"]
+        first, then = task["total_s"]
+        said.append(
+            f"The {task['runs']} of {task['models']} trained models differ by {signed(task['mean'] / 100)}"
+            f" ± {task['standard_error']:.2f} points of {metric_title(task['metric'])} on average, with a standard"
+            f" deviation of {task['spread']:.2f}; two runs that differ in nothing but their seed do by {chance:.2f}."
+            f" They took {first / 3600:.1f} hours of one core before and {then / 3600:.1f} after."
+        )
+    return " ".join(said) + "\n"
 
 
 def _left(store: Path | str) -> dict[tuple[str, str], list[list[str]]]:

@@ -1,0 +1,135 @@
+"""Ways to train faster that are left to the user, or left alone: shorter numbers, a compiler, joint seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from IPython.display import Markdown
+
+from disentrec.paths import ROOT
+from disentrec.report import tables
+from disentrec.report.across.costs_figures import label, milliseconds
+from disentrec.report.across.cross import labels
+from disentrec.report.endurance import measurement
+from disentrec.report.tables import metric_title, signed
+
+NOT_MEASURED = "Not measured yet: `python -m benchmarks {}`."
+#: A mean difference of so many standard errors is more than chance.
+CLEAR = 2
+
+
+class Shortcuts:
+    """The section: every method returns the output of one cell, computed from the JSON records of benchmarks/."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.precision = measurement(ROOT / folder, "precision")
+        self.engines = measurement(ROOT / folder, "engines")
+
+    def precision_table(self) -> Markdown | None:
+        """Returns what whole runs in shorter numbers gain and lose, by model."""
+        rows = []
+        for name, precision, found in self._shorter():
+            full = self.precision["models"][name]
+            rows.append([
+                label(name), precision, metric_title(full["metric"]), f"{full['float32']['points']:.2f}",
+                f"{signed(found['difference'] / 100)} ± {found['standard_error']:.2f}", f"{found['largest']:.2f}",
+                f"{full['spread']:.2f}", f"{found['epoch_s'] / full['float32']['epoch_s']:.2f}",
+            ])  # fmt: skip
+        if not rows:
+            return None
+        header = ["", "numbers", "metric", "in float32", "difference", "largest", "spread of seeds", "time of an epoch"]
+        caption = (
+            f"Whole runs whose layers multiply shorter numbers in training, beside runs in float32 with the same"
+            f" {self.precision['seeds']} seeds: points on test, mean difference with its standard error, the largest,"
+            " the standard deviation of seeds in float32, and how long an epoch takes as a share of float32's."
+        )
+        return tables.show(tables.myst_table(header, rows, caption, "tbl-costs-precision"))
+
+    def precision_reading(self) -> Markdown:
+        """Returns for which models results allow it, and where it saves time."""
+        found = self._shorter()
+        if not found:
+            return tables.show(NOT_MEASURED.format("precision"))
+        said = []
+        for precision in dict.fromkeys(precision for _, precision, _ in found):
+            own = {name: entry for name, kind, entry in found if kind == precision}
+            moved = [label(n) for n, entry in own.items() if abs(entry["difference"]) > CLEAR * entry["standard_error"]]
+            models = self.precision["models"]
+            faster = [label(n) for n, entry in own.items() if entry["epoch_s"] < 0.95 * models[n]["float32"]["epoch_s"]]
+            said.append(
+                f"In {precision}, {f'the mean of {labels(moved)} moves' if moved else 'no mean moves'} by more than"
+                f" {CLEAR} standard errors; an epoch is shorter for {labels(faster) or 'no model'}."
+            )
+        where = self.precision["environment"]
+        return tables.show(f"{' '.join(said)} Measured on {_machine(where)}; {_no_gpu(where)}".rstrip())
+
+    def engine_table(self) -> Markdown | None:
+        """Returns milliseconds of a step as the package trains, compiled, and of several seeds at once."""
+        rows = []
+        for name, found in self.engines.get("models", {}).items():
+            compiled, batched = found["compiled"], found["batched"]
+            rows.append([
+                label(name), milliseconds(found["eager_ms"]), milliseconds(found["own_products_ms"]),
+                milliseconds(compiled["ms"]) if "ms" in compiled else "refused",
+                f"{compiled['compile_s']:.0f}" if "ms" in compiled else "–",
+                milliseconds(batched["ms_per_seed"]) if "ms_per_seed" in batched else "refused",
+            ])  # fmt: skip
+        if not rows:
+            return None
+        header = ["", "as trained", "torch's products", "compiled", "compiling, s", "per seed"]
+        caption = (
+            f"Milliseconds of a training step of {self.engines['batch_size']:,} cases: as the package trains; with"
+            " torch's own matrix products, which the other two need; under `torch.compile`, with the seconds before"
+            f" its first epoch; and of {self.engines['seeds']} seeds as one model by `torch.func.vmap`, for each of"
+            " them. Refused: torch cannot."
+        )
+        return tables.show(tables.myst_table(header, rows, caption, "tbl-costs-engines"))
+
+    def engine_reading(self) -> Markdown:
+        """Returns what either saves, and after how many steps a compiler has paid for itself."""
+        models = self.engines.get("models", {})
+        if not models:
+            return tables.show(NOT_MEASURED.format("engines"))
+        saved = {name: found["eager_ms"] - found["compiled"].get("ms", float("inf")) for name, found in models.items()}
+        paid = {
+            name: 1000 * models[name]["compiled"]["compile_s"] / gain for name, gain in saved.items() if gain > 0
+        }  # steps
+        if paid:
+            after = ", ".join(f"{label(name)} after {steps:,.0f} steps" for name, steps in paid.items())
+            faster = labels([label(name) for name in paid])
+            said = [f"A compiled step is shorter than one as trained for {faster}; compiling has paid for itself for"]
+            said.append(f"{after}.")
+        else:
+            said = ["No compiled step is shorter than one as trained."]
+        asked = {name: found["batched"] for name, found in models.items()}
+        mapped = {name: models[name]["eager_ms"] / b["ms_per_seed"] for name, b in asked.items() if "ms_per_seed" in b}
+        if mapped:
+            ratios = ", ".join(f"{label(name)} ×{ratio:.2f}" for name, ratio in mapped.items())
+            said.append(f"Seeds as one model train this many times as fast as one after the other: {ratios}.")
+        refused = [label(name) for name, batched in asked.items() if "refused" in batched]
+        if refused:
+            said.append(f"{labels(refused)} cannot be mapped over seeds: they draw masks or sum over neighbours by")
+            said.append("operators that `vmap` does not know.")
+        where = self.engines["environment"]
+        return tables.show(f"{' '.join(said)} Measured on {_machine(where)}; {_no_gpu(where)}".rstrip())
+
+    def _shorter(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """Returns (model, precision, what was measured) for all but float32."""
+        models = self.precision.get("models", {})
+        return [
+            (name, precision, found[precision])
+            for name, found in models.items()
+            for precision in ("tf32", "bf16")
+            if precision in found
+        ]
+
+
+def _machine(where: dict[str, Any]) -> str:
+    device = where["cpu"] if where["device"] == "cpu" else where["device"]
+    return f"{where['threads']} thread of {device}, torch {where['torch']}"
+
+
+def _no_gpu(where: dict[str, Any]) -> str:
+    """Returns what to run where nothing was measured on a GPU."""
+    return "no GPU was at hand: `--device cuda` measures one." if where["device"] == "cpu" else ""

@@ -1,0 +1,88 @@
+"""Shorter numbers, a compiler, joint seeds: what the page says follows from the records."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from disentrec.report.across.shortcuts import Shortcuts
+from disentrec.report.pages import versions_text
+from disentrec.study.store import Store
+
+WHERE = {"threads": 1, "cpu": "a processor", "device": "cpu", "torch": "2"}
+
+
+def _in(epoch_s, points=20.0, difference=0.0, error=0.0):
+    return {
+        "epoch_s": epoch_s, "points": points, "difference": difference, "largest": abs(difference),
+        "standard_error": error,
+    }  # fmt: skip
+
+
+PRECISION = {
+    "environment": WHERE, "seeds": 5,
+    "models": {
+        "dimo": {"metric": "mrr@20", "spread": 0.4, "float32": _in(2.0), "bf16": _in(1.0, 20.1, 0.1, 0.08)},
+        "bpr": {"metric": "recall@20", "spread": 0.3, "float32": _in(1.0), "bf16": _in(1.0, 19.0, -1.0, 0.1)},
+    },
+}  # fmt: skip
+ENGINES = {
+    "environment": WHERE, "seeds": 5, "batch_size": 512,
+    "models": {
+        "dimo": {
+            "eager_ms": 30.0, "own_products_ms": 40.0, "compiled": {"ms": 35.0, "compile_s": 40.0},
+            "batched": {"refused": "an operator"},
+        },
+        "bpr": {
+            "eager_ms": 1.0, "own_products_ms": 1.0, "compiled": {"ms": 0.5, "compile_s": 10.0},
+            "batched": {"ms_per_seed": 0.8},
+        },
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def page(tmp_path):
+    for name, record in (("precision", PRECISION), ("engines", ENGINES)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    return Shortcuts(tmp_path)
+
+
+def test_a_mean_moves_if_it_is_more_than_two_standard_errors_off(page):
+    assert "| DIMO | bf16 | MRR@20 | 20.00 | +0.10 ± 0.08 | 0.10 | 0.40 | 0.50 |" in page.precision_table().data
+    text = page.precision_reading().data
+    assert "In bf16, the mean of BPR-MF moves by more than 2 standard errors; an epoch is shorter for DIMO." in text
+    assert "no GPU was at hand" in text
+
+
+def test_a_compiler_pays_after_so_many_steps_where_it_pays(page):
+    table = page.engine_table().data
+    assert "| DIMO | 30 | 40 | 35 | 40 | refused |" in table and "| BPR-MF | 1.00 | 1.00 | 0.50 | 10 | 0.80 |" in table
+    text = page.engine_reading().data
+    assert "shorter than one as trained for BPR-MF; compiling has paid for itself for BPR-MF after 20,000 steps" in text
+    assert "BPR-MF ×1.25" in text and "DIMO cannot be mapped over seeds" in text
+
+
+def test_nothing_is_said_of_what_was_not_measured(tmp_path):
+    page = Shortcuts(tmp_path)
+    assert page.precision_table() is None and page.engine_table() is None
+    assert "python -m benchmarks precision" in page.precision_reading().data
+    assert "python -m benchmarks engines" in page.engine_reading().data
+
+
+def test_two_versions_differ_like_two_seeds(tmp_path):
+    task = {
+        "metric": "mrr@20", "runs": 8, "models": 2, "mean": -0.024, "standard_error": 0.036, "spread": 0.48,
+        "spread_of_seeds": 0.365, "median_train_s": [9.9, 6.2], "total_s": [7200, 3600],
+    }  # fmt: skip
+    record = {
+        "before": ["0.1.0", "0.3.0"], "after": ["0.4.0"], "data": ["bazaar-demo"], "pairs": 10, "without_parameters": 2,
+        "of_these_equal": 2, "tasks": {"session": task},
+    }  # fmt: skip
+    assert "not compared yet" in versions_text(Store(tmp_path), tmp_path)
+    (tmp_path / "versions.json").write_text(json.dumps(record))
+    text = versions_text(Store(tmp_path), tmp_path)
+    assert "10 runs on Bazaar were made by 0.1.0 and 0.3.0 and made again by 0.4.0." in text
+    assert "-0.02 ± 0.04 points of MRR@20" in text.replace("−", "-")
+    assert "0.48; two runs that differ in nothing but their seed do by 0.52." in text
