@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from IPython.display import Markdown
+from scipy.stats import t
 
 from disentrec.paths import ROOT
 from disentrec.report import tables
@@ -15,8 +16,8 @@ from disentrec.report.endurance import measurement
 from disentrec.report.tables import metric_title, signed
 
 NOT_MEASURED = "Not measured yet: `python -m benchmarks {}`."
-#: A mean difference of so many standard errors is more than chance.
-CLEAR = 2
+#: A mean difference is called clear if its interval at this level leaves out zero.
+LEVEL = 0.95
 
 
 class Shortcuts:
@@ -51,15 +52,16 @@ class Shortcuts:
         found = self._shorter()
         if not found:
             return tables.show(NOT_MEASURED.format("precision"))
-        said = []
+        said, errors = [], t.ppf((1 + LEVEL) / 2, self.precision["seeds"] - 1)
         for precision in dict.fromkeys(precision for _, precision, _ in found):
             own = {name: entry for name, kind, entry in found if kind == precision}
-            moved = [label(n) for n, entry in own.items() if abs(entry["difference"]) > CLEAR * entry["standard_error"]]
+            moved = [label(n) for n, one in own.items() if abs(one["difference"]) > errors * one["standard_error"]]
             models = self.precision["models"]
-            faster = [label(n) for n, entry in own.items() if entry["epoch_s"] < 0.95 * models[n]["float32"]["epoch_s"]]
+            faster = [label(n) for n, one in own.items() if one["epoch_s"] < 0.95 * models[n]["float32"]["epoch_s"]]
+            what = f"the mean of {labels(moved)} is clearly off" if moved else "no mean is clearly off"
             said.append(
-                f"In {precision}, {f'the mean of {labels(moved)} moves' if moved else 'no mean moves'} by more than"
-                f" {CLEAR} standard errors; an epoch is shorter for {labels(faster) or 'no model'}."
+                f"In {precision}, {what} ({100 * LEVEL:.0f} %, Student's t over seeds); an epoch is shorter for"
+                f" {labels(faster) or 'no model'}."
             )
         where = self.precision["environment"]
         return tables.show(f"{' '.join(said)} Measured on {_machine(where)}; {_no_gpu(where)}".rstrip())
