@@ -85,6 +85,6 @@ def test_two_versions_differ_like_two_seeds(tmp_path):
     assert "not compared yet" in versions_text(Store(tmp_path), tmp_path)
     (tmp_path / "versions.json").write_text(json.dumps(record))
     text = versions_text(Store(tmp_path), tmp_path)
-    assert "10 runs on Bazaar were made by 0.1.0 and 0.3.0 and made again by 0.4.0." in text
+    assert "10 runs (Bazaar) were made by 0.1.0 and 0.3.0 and made again by 0.4.0. All 2 of models without" in text
     assert "-0.02 ± 0.04 points of MRR@20" in text.replace("−", "-")
     assert "0.48; two runs that differ in nothing but their seed do by 0.52." in text

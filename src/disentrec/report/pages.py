@@ -264,17 +264,18 @@ def versions_text(store: Store, measured: Path) -> str:
     if not found:
         return " ".join([*said, "Two versions were not compared yet: `python -m benchmarks versions`."]) + "\n"
     before, after = (labels([f"{version}" for version in found[side]]) for side in ("before", "after"))
-    where = labels([dataset_title(name) for name in found["data"]])
+    where = "; ".join(dataset_title(name) for name in found["data"])
+    equal, alike = found["of_these_equal"], found["without_parameters"]
+    same = "All" if equal == alike else f"{equal} of the"
     said.append(
-        f"{found['pairs']} runs on {where} were made by {before} and made again by {after}. The"
-        f" {found['without_parameters']} of models without parameters agree to the last digit in"
-        f" {found['of_these_equal']} cases."
+        f"{found['pairs']} runs ({where}) were made by {before} and made again by {after}. {same} {alike} of models"
+        " without parameters agree to the last digit."
     )
     for task in found["tasks"].values():
         chance = 2**0.5 * task["spread_of_seeds"]
         first, then = task["total_s"]
         said.append(
-            f"The {task['runs']} of {task['models']} trained models differ by {signed(task['mean'] / 100)}"
+            f"The other {task['runs']}, of {task['models']} models, differ by {signed(task['mean'] / 100)}"
             f" ± {task['standard_error']:.2f} points of {metric_title(task['metric'])} on average, with a standard"
             f" deviation of {task['spread']:.2f}; two runs that differ in nothing but their seed do by {chance:.2f}."
             f" They took {first / 3600:.1f} hours of one core before and {then / 3600:.1f} after."
