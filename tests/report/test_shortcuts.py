@@ -8,6 +8,7 @@ import pytest
 
 from disentrec.report.across.shortcuts import Shortcuts
 from disentrec.report.pages import versions_text
+from disentrec.report.tables import myst_table
 from disentrec.study.store import Store
 
 WHERE = {"threads": 1, "cpu": "a processor", "device": "cpu", "torch": "2"}
@@ -88,3 +89,8 @@ def test_two_versions_differ_like_two_seeds(tmp_path):
     assert "10 runs (Bazaar) were made by 0.1.0 and 0.3.0 and made again by 0.4.0. All 2 of models without" in text
     assert "-0.02 ± 0.04 points of MRR@20" in text.replace("−", "-")
     assert "0.48; two runs that differ in nothing but their seed do by 0.52." in text
+
+
+def test_a_caption_that_would_end_its_table_is_refused():
+    with pytest.raises(ValueError, match="backtick"):
+        myst_table(["a"], [["1"]], "What `code` does.", "tbl-x")

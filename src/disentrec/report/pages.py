@@ -258,7 +258,7 @@ def rerun_table(published: Store, here: Store) -> str:
 def versions_text(store: Store, measured: Path) -> str:
     """Returns which versions of the package made the records, and what two of them were found to give."""
     counts = Counter(record.content["environment"]["disentrec"] for record in store.records())
-    made = ", ".join(f"{count:,} by version {version}" for version, count in sorted(counts.items()))
+    made = labels([f"{count:,} were made by version {version}" for version, count in sorted(counts.items())])
     said = [f"Of the published records, {made}."] if counts else []
     found = measurement(measured, "versions")
     if not found:

@@ -38,7 +38,12 @@ USER_CEILING_LABELS = {"all": "Optimum (lower bound)", "type": "Optimum (lower b
 
 
 def myst_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str, name: str, align: str = "lr") -> str:
-    """Returns a numbered MyST table; `name` is the label other pages refer to, `align` that of `plain_table`."""
+    """Returns a numbered MyST table; `name` is the label other pages refer to, `align` that of `plain_table`.
+
+    Raises ValueError for a caption with a backtick, which would end the table before it begins.
+    """
+    if "`" in caption:
+        raise ValueError(f"a caption with a backtick is no caption to MyST: {caption}")
     return f"```{{table}} {caption}\n:name: {name}\n\n{plain_table(header, rows, align)}```\n"
 
 

@@ -82,8 +82,8 @@ class Shortcuts:
         header = ["", "as trained", "torch's products", "compiled", "compiling, s", "per seed"]
         caption = (
             f"Milliseconds of a training step of {self.engines['batch_size']:,} cases: as the package trains; with"
-            " torch's own matrix products, which the other two need; under `torch.compile`, with the seconds before"
-            f" its first epoch; and of {self.engines['seeds']} seeds as one model by `torch.func.vmap`, for each of"
+            " torch's own matrix products, which the other two need; under torch.compile, with the seconds before"
+            f" its first epoch; and of {self.engines['seeds']} seeds as one model by torch.func.vmap, for each of"
             " them. Refused: torch cannot."
         )
         return tables.show(tables.myst_table(header, rows, caption, "tbl-costs-engines"))
