@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from disentrec.errors import DisentrecError, unknown_name
 
@@ -59,6 +59,17 @@ def mixed(device: str, precision: str) -> torch.autocast:
     import torch
 
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def moved(found: Any, device: torch.device | str) -> Any:
+    """Returns `found` with all that it holds on `device`: tensors, what has a `to` of its own, tuples and lists."""
+    if hasattr(found, "to"):
+        return found.to(device)
+    if isinstance(found, tuple) and hasattr(found, "_fields"):
+        return type(found)(*(moved(part, device) for part in found))
+    if isinstance(found, tuple | list):
+        return type(found)(moved(part, device) for part in found)
+    return found
 
 
 def choose_device(device: str | None) -> str:

@@ -11,17 +11,18 @@ from disentrec.data.sequences import Sequences
 from disentrec.data.sessions import SessionCases
 from disentrec.errors import DisentrecError
 from disentrec.evaluation.ranking import rank_cases
+from disentrec.models.base import SessionModel
 
 N_ITEMS = 7
 
 
-class Dotted(nn.Module):
+class Dotted(SessionModel):
     """Scores an item by its closeness to the number of the session's first item."""
 
     n_items = N_ITEMS
 
     def __init__(self):
-        super().__init__()
+        nn.Module.__init__(self)
         self.dropout = nn.Dropout(0.9)
         self.encoded = 0
 

@@ -108,10 +108,10 @@ def test_a_sample_of_all_items_is_the_whole_and_a_smaller_one_is_drawn(world, ba
     assert all(torch.allclose(one[name], two[name], atol=1e-12) for name in one)
     sampled.config = replace(sampled.config, contrast_items=10)
     chosen = torch.cat([batch.positives, batch.negatives[:, 0]])
-    draws = [sampled._sample(chosen) for _ in range(2)]
+    draws = [sampled._sample(batch) for _ in range(2)]
     assert all(len(draw.unique()) == len(draw) == 10 for draw in draws) and not torch.equal(*draws)
     sampled.config = replace(sampled.config, contrast_items=0)
-    assert torch.equal(sampled._sample(chosen), chosen.unique())
+    assert torch.equal(sampled._sample(batch), chosen.unique())
     content = exact.content(exact.projected(), chosen.unique())
     expected = sum(
         written_out(unit(one), unit(two), 0.5)

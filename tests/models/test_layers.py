@@ -117,7 +117,7 @@ def test_a_session_is_encoded_as_if_it_were_alone(causal, pre_norm):
     encoder = SequenceEncoder(8, 2, 2, 16, 0.0, 3, causal=causal, pre_norm=pre_norm)
     lengths = [5, 1, 3, 9, 2, 1]
     rows = torch.randn(sum(lengths), 8)
-    for own, found in zip(rows.split(lengths), encoder(rows, lengths).split(lengths), strict=True):
+    for own, found in zip(rows.split(lengths), encoder(rows, encoder.plan(lengths)).split(lengths), strict=True):
         back = torch.arange(len(own)).flip(0).clamp(max=2)  # 0 at the last, and three positions in the table
         x = own + encoder.positions[back]
         x = x if pre_norm else encoder.norm(x)

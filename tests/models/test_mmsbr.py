@@ -112,7 +112,7 @@ def test_the_sum_over_the_catalogue_is_exact(top, monkeypatch):
 def test_a_sample_of_items_keeps_the_expected_softmax(world, batch, monkeypatch):
     """exp of the drawn scores, weighted, has the mean of the sum over all others; drawing all is exact."""
     monkeypatch.setattr(mmsbr, "SIZES", 1)
-    model = build(world, weight_contrast=0.0).eval()
+    model = build(world, weight_contrast=0.0, dropout_fusion=0.0, dropout_output=0.0, dropout_price=0.0)
     exact = model.losses(batch)["ce"].item()
     model.config = replace(model.config, sampled=N)
     assert model.losses(batch)["ce"].item() == pytest.approx(exact, abs=1e-5)
@@ -124,7 +124,7 @@ def test_a_sample_of_items_keeps_the_expected_softmax(world, batch, monkeypatch)
         draws = []
         for seed in range(400):
             torch.manual_seed(seed)
-            chosen, local, correction = model._candidates(small)
+            chosen, local, correction = model.plan(small)
             draws.append((model(local, model.encode_items(chosen)) + correction).exp().sum(1))
     mean, error = torch.stack(draws).mean(0), torch.stack(draws).std(0) / 20
     assert ((mean - whole).abs() < 4 * error + 1e-6).all()
@@ -133,7 +133,7 @@ def test_a_sample_of_items_keeps_the_expected_softmax(world, batch, monkeypatch)
 def test_the_target_of_a_sampled_step_is_the_same_item(world, batch, monkeypatch):
     monkeypatch.setattr(mmsbr, "SIZES", 4)
     model = build(world, sampled=3)
-    chosen, local, _ = model._candidates(batch)
+    chosen, local, _ = model.plan(batch)
     assert len(chosen) % 4 == 0
     assert torch.equal(chosen[local.target], batch.target)
     assert torch.equal(F.pad(chosen + 1, (1, 0))[local.items], batch.items)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from disentrec.data.protocol import Protocol, check_share
 from disentrec.data.sequences import Sequences
+from disentrec.devices import moved
 from disentrec.errors import DisentrecError
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class SessionBatch:
     items: Tensor  # (batch, length) int64, 1-based, 0 = padding on the right
     length: Tensor  # (batch,) int64
     target: Tensor  # (batch,) int64, 0-based class
+    plan: Any = field(default=None, compare=False)  # what SessionModel.plan made of it, if a model has been asked
 
     @property
     def mask(self) -> Tensor:
@@ -95,11 +98,16 @@ class SessionBatch:
         """Returns the batch on `device`."""
         if torch.device(device) == self.items.device:
             return self
-        moved = SessionBatch(self.items.to(device), self.length.to(device), self.target.to(device))
-        for name in ("at", "session", "real_items"):
-            moved.__dict__[name] = getattr(self, name).to(device)
-        moved.__dict__["lengths"] = self.lengths
-        return moved
+        found = SessionBatch(*moved((self.items, self.length, self.target, self.plan), device))
+        for name in ("at", "session", "real_items", "lengths"):
+            found.__dict__[name] = moved(getattr(self, name), device)
+        return found
+
+    def planned(self, plan: Any) -> SessionBatch:
+        """Returns the batch with a model's plan of it."""
+        found = copy(self)  # with what is known of its positions
+        found.__dict__["plan"] = plan
+        return found
 
 
 def pad(cases: SessionCases, rows: np.ndarray) -> SessionBatch:

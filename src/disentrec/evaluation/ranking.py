@@ -66,9 +66,10 @@ def rank_cases(model: SessionModel, cases: SessionCases, batch_size: int | None 
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     try:
         encoded = model.encode_items()
+        planned = (batch.planned(model.plan(batch)).to(device) for batch in batches(cases, batch_size))
         ranks = [
             rank_of_target(model(batch, encoded), batch.target, first=number * batch_size).cpu()
-            for number, batch in enumerate(batch.to(device) for batch in batches(cases, batch_size))
+            for number, batch in enumerate(planned)
         ]
     finally:
         model.train(was_training)
@@ -104,9 +105,8 @@ def rank_pairs(model: TopNModel, train: Pairs, held_out: Pairs, block: int = 256
                 )
             rows, items, _ = (part.to(device) for part in _pairs_of(train, users))
             scores[rows, items] = -torch.inf
-            rows, items, place = (part.to(device) for part in _pairs_of(held_out, users))
             first, last = held_out.offsets[users[0]], held_out.offsets[users[-1] + 1]
-            ranks[first:last] = _ranks(scores, rows, items, place).cpu().numpy()
+            ranks[first:last] = _ranks(scores, *_pairs_of(held_out, users)).numpy()
     finally:
         model.train(was_training)
     return ranks
@@ -123,12 +123,15 @@ def _pairs_of(pairs: Pairs, users: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _ranks(scores: Tensor, rows: Tensor, items: Tensor, place: Tensor) -> Tensor:
-    """Returns the mean rank of scores[row, item] in its row, at most FURTHEST, (m,); `place` counts a row's pairs."""
-    ranks = torch.empty(len(rows), device=scores.device)
-    flags = torch.empty(scores.shape, device=scores.device)
-    for number in range(int(place.max()) + 1):
-        pairs = (place == number).nonzero()[:, 0]
-        chosen = rows[pairs]
+    """Returns the mean rank of scores[row, item] in its row, at most FURTHEST, (m,); `place` counts a row's pairs.
+
+    All but the scores on the host: every row's first pair is ranked, then every second one, and so on.
+    """
+    order, counts = place.argsort(stable=True), torch.bincount(place).tolist()
+    flags, found = torch.empty(scores.shape, device=scores.device), []
+    for chosen, wanted in zip(*(part[order].to(scores.device).split(counts) for part in (rows, items)), strict=True):
         lines = scores if len(chosen) == len(scores) else scores[chosen]
-        ranks[pairs] = _mean_rank(lines, lines.gather(1, items[pairs][:, None]), flags[: len(lines)])
-    return ranks.clamp(max=FURTHEST)
+        found.append(_mean_rank(lines, lines.gather(1, wanted[:, None]), flags[: len(lines)]))
+    ranks = torch.empty(len(rows))
+    ranks[order] = torch.cat(found).clamp(max=FURTHEST).cpu()
+    return ranks

@@ -15,7 +15,7 @@ negatives (A1, A2, A16) belong to the protocol and the metrics.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -92,6 +92,15 @@ SWITCHES = {
     "A10": ("raw_products", True),
 }
 RELEASED = dict(SWITCHES.values())
+
+
+class Drawn(NamedTuple):
+    """The items of a batch of pairs, once each."""
+
+    items: Tensor  # (items,)
+    place: Tensor  # (batch, 1 + negatives): which of them a pair has
+    count: Tensor  # (items,) pairs that have it
+    seen: Tensor  # (seen,): those of them that the auxiliary terms read
 
 
 class ADDRL(TopNModel):
@@ -216,13 +225,20 @@ class ADDRL(TopNModel):
 
     # ------------------------------------------------------------------ losses
 
+    def plan(self, batch: PairBatch) -> Drawn:
+        """Returns the items of the batch, once each."""
+        pairs = torch.cat([batch.positives[:, None], batch.negatives], 1)
+        items, place, count = torch.unique(pairs, return_inverse=True, return_counts=True)
+        used = place if self.config.auxiliary_on_negatives else place[:, 0]
+        return Drawn(items, place, count, used.unique())
+
     def losses(self, batch: PairBatch) -> dict[str, Tensor]:
         """Returns the weighted terms: ranking, norm, intra- and inter-modality, and attribute values."""
         config, size = self.config, len(batch.users)
         drawn = torch.cat([batch.positives[:, None], batch.negatives], 1)  # (batch, 1 + negatives)
         # Everything of an item is computed once, however often the batch holds it, and weighed by how often; so
         # dropout, too, is drawn once for it.
-        items, place = torch.unique(drawn, return_inverse=True)
+        items, place, count, seen = self.plan_of(batch)
         rows = F.embedding(torch.cat([batch.users, self.n_users + items]), self.table)  # one look-up of the table
         users, views = rows[:size].view(size, self.K, -1), self.views(items, rows[size:])
         if self.per_user:
@@ -234,12 +250,11 @@ class ADDRL(TopNModel):
         terms = {"bpr": self.ranking_loss(scores)}
         scale = 1 if config.summed_bpr else 1 / README_BATCH  # A7
         if config.weight_norm:
-            terms["norm"] = config.weight_norm * scale * self.norm(users, views, place)
+            terms["norm"] = config.weight_norm * scale * self.norm(users, views, count)
         # Weights of the drawn pairs in what follows: positives together 1, negatives together 1 under A8.
         even = torch.full(drawn.shape, 1 / size, dtype=views.dtype, device=views.device)
         even[:, 1:] = 1 / batch.negatives.numel() if config.auxiliary_on_negatives else 0
         weights = even.new_zeros(len(items)).index_add(0, place.flatten(), even.flatten())
-        seen = weights.nonzero()[:, 0]
         chunks, own = views[seen], weights[seen]
         if self.disentangle.tell_chunk:
             intra = self.disentangle.intra(chunks, own) | {"user": self.disentangle.chunk("user", users, even.sum(1))}
@@ -248,8 +263,8 @@ class ADDRL(TopNModel):
             terms["inter"] = config.weight_inter * scale * sum(self.disentangle.inter(chunks, own).values())
         if self.disentangle.tell_value:
             if self.per_user:
-                used = even > 0
-                low = self.disentangle.low(pairs[used], drawn[used], even[used])
+                used = drawn.shape[1] if config.auxiliary_on_negatives else 1  # columns
+                low = self.disentangle.low(*(part[:, :used].flatten(0, 1) for part in (pairs, drawn, even)))
             else:
                 low = self.disentangle.low(fused[seen], items[seen], own)
             terms["low"] = config.weight_low * scale * sum(low.values())
@@ -261,10 +276,10 @@ class ADDRL(TopNModel):
         loss = F.softplus(gaps.max(1).values) if self.config.hardest else F.softplus(gaps).mean(1)  # A9
         return loss.sum() if self.config.summed_bpr else loss.mean()  # A7
 
-    def norm(self, users: Tensor, views: Tensor, place: Tensor) -> Tensor:
+    def norm(self, users: Tensor, views: Tensor, count: Tensor) -> Tensor:
         """Returns half the squared norm of all rows of the batch per pair, items as often as drawn, a scalar."""
-        count = torch.bincount(place.flatten(), minlength=len(views)).to(views.dtype)
-        return ((users * users).sum() + (views * views).sum((1, 2, 3)) @ count) / (2 * len(users))
+        squares = (views * views).sum((1, 2, 3)) @ count.to(views.dtype)
+        return ((users * users).sum() + squares) / (2 * len(users))
 
 
 def _at(values: Tensor, place: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from disentrec.data.interactions import Pairs
 from disentrec.data.sequences import Sequences
 from disentrec.data.sessions import SessionBatch
+from disentrec.devices import moved
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,18 @@ class SessionModel(nn.Module):
     def encode_items(self) -> Any:
         """Returns whatever of `forward` depends on no session; computed once per test pass."""
         return None
+
+    def plan(self, batch: SessionBatch) -> Any:
+        """Returns what the model wants to know of a batch before it computes: graphs, sizes, draws; None: nothing.
+
+        Asked while the batch is on the host, where finding out how many edges there are holds up no device. Tensors,
+        modules, and tuples and lists of these travel with the batch.
+        """
+        return None
+
+    def plan_of(self, batch: SessionBatch) -> Any:
+        """Returns the plan that came with the batch, or one made now."""
+        return moved(self.plan(batch), batch.items.device) if batch.plan is None else batch.plan
 
     def forward(self, batch: SessionBatch, encoded: Any = None) -> Tensor:
         """Returns scores of all items, (batch, n_items); `encoded` is the result of `encode_items`."""
@@ -86,10 +99,15 @@ class PairBatch:
     users: Tensor  # (batch,) int64
     positives: Tensor  # (batch,) int64
     negatives: Tensor  # (batch, negatives) int64
+    plan: Any = field(default=None, compare=False)  # what TopNModel.plan made of it, if a model has been asked
 
     def to(self, device: torch.device | str) -> PairBatch:
         """Returns the batch on `device`."""
-        return PairBatch(*(part.to(device) for part in (self.users, self.positives, self.negatives)))
+        return PairBatch(*moved((self.users, self.positives, self.negatives, self.plan), device))
+
+    def planned(self, plan: Any) -> PairBatch:
+        """Returns the batch with a model's plan of it."""
+        return replace(self, plan=plan)
 
 
 class TopNModel(nn.Module):
@@ -106,6 +124,14 @@ class TopNModel(nn.Module):
 
     def begin_epoch(self, epoch: int) -> None:
         """Called before every epoch, for models that renew a graph then."""
+
+    def plan(self, batch: PairBatch) -> Any:
+        """Returns what `losses` wants to know of a batch before it computes; see SessionModel."""
+        return None
+
+    def plan_of(self, batch: PairBatch) -> Any:
+        """Returns the plan that came with the batch, or one made now."""
+        return moved(self.plan(batch), batch.users.device) if batch.plan is None else batch.plan
 
     def encode(self) -> Any:
         """Returns whatever of `forward` depends on no batch, such as propagated tables; once per test pass."""

@@ -6,8 +6,8 @@ gets one of the two in a step, drawn by `last_only`, which costs half. The seque
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import Linear, SequenceEncoder, last_positions, linear
+from disentrec.models.layers import Linear, Order, SequenceEncoder, last_positions, linear
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,14 @@ class BERT4RecConfig:
     last_only: float = 0.5
     #: Rows of the position table.
     positions: int = 50
+
+
+class Masks(NamedTuple):
+    """What is known of a batch with an item appended to every session before it is read."""
+
+    real: Tensor  # (positions,): where the items stand among all positions, padding too
+    order: Order
+    masked: Tensor | None  # (masks,): the positions, without padding, that a step fills; None outside of training
 
 
 class BERT4Rec(SessionModel):
@@ -58,18 +66,22 @@ class BERT4Rec(SessionModel):
         """The row of the mask."""
         return self.n_items + 1
 
+    def plan(self, batch: SessionBatch) -> Masks:
+        """Returns the order of the sessions with their targets, and in training which of their items to hide."""
+        full = append(batch.items, batch.length, batch.target + 1)
+        real = (full > 0).flatten().nonzero()[:, 0]
+        masked = self.draw_masks(full, batch.length).flatten()[real].nonzero()[:, 0] if self.training else None
+        return Masks(real, self.encoder.plan([length + 1 for length in batch.lengths]), masked)
+
     def forward(self, batch: SessionBatch, encoded: None = None) -> Tensor:
         """Returns the scores at a mask after the session, (batch, n_items)."""
         appended = append(batch.items, batch.length, torch.full_like(batch.target, self.mask_token))
-        states = self.states(appended, [length + 1 for length in batch.lengths])
-        return self.scores(states[last_positions(batch.length + 1)])
+        real, order, _ = self.plan_of(batch)
+        return self.scores(self.states(appended.flatten()[real], order)[last_positions(batch.length + 1)])
 
-    def states(self, items: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Returns the state at every real position, (positions, dim).
-
-        items: (batch, length), 1-based, 0 = padding; lengths: how many each session has.
-        """
-        return self.encoder(self.table(items[items > 0]), lengths)
+    def states(self, items: Tensor, order: Order) -> Tensor:
+        """Returns the state at every item, (positions, dim). items: (positions,), 1-based, session after session."""
+        return self.encoder(self.table(items), order)
 
     def scores(self, states: Tensor) -> Tensor:
         """Returns GELU(h W^P + b^P) E^T + b^O, Eq. 7, (..., n_items)."""
@@ -77,10 +89,13 @@ class BERT4Rec(SessionModel):
 
     def losses(self, batch: SessionBatch) -> dict[str, Tensor]:
         """Returns the cross-entropy at the masks, Eq. 8."""
+        real, order, masked = self.plan_of(batch)
         full = append(batch.items, batch.length, batch.target + 1)
-        hidden = self.draw_masks(full, batch.length)
-        states = self.states(full.masked_fill(hidden, self.mask_token), [length + 1 for length in batch.lengths])
-        return {"ce": F.cross_entropy(self.scores(states[hidden[full > 0]]), full[hidden] - 1)}
+        items = full.flatten()[real]
+        if masked is None:
+            masked = self.draw_masks(full, batch.length).flatten()[real].nonzero()[:, 0]
+        states = self.states(items.index_fill(0, masked, self.mask_token), order)
+        return {"ce": F.cross_entropy(self.scores(states[masked]), items[masked] - 1)}
 
     def draw_masks(self, full: Tensor, last: Tensor) -> Tensor:
         """Returns what is masked, (batch, length) bool: at least one item of each session.

@@ -72,9 +72,13 @@ class DMRL(TopNModel):
         # A few users and one factor at a time: each takes several numbers per item, which then stay in the cache.
         return torch.cat([self._ranked(self._cut(self.users[some]), *encoded) for some in users.split(16)])
 
+    def plan(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+        """Returns the items of the batch, once each, (items,), and where its pairs' are, (batch, 1 + negatives)."""
+        return torch.unique(torch.cat([batch.positives[:, None], batch.negatives], 1), return_inverse=True)
+
     def losses(self, batch: PairBatch) -> dict[str, Tensor]:
         """Returns BPR against the hardest negative, the factors' distance correlation, and the squared norm."""
-        items, place = torch.unique(torch.cat([batch.positives[:, None], batch.negatives], 1), return_inverse=True)
+        items, place = self.plan_of(batch)
         rows, read, squares = self._described(items)
         rows, read, squares = rows[:, place], read[place], squares[place]
         u = self._cut(self.users[batch.users])[:, None]  # (batch, 1, factors, size)

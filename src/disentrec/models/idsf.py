@@ -234,7 +234,7 @@ class IDSF(TopNModel):
             contrasted = self.content(projected)
             of_chosen = contrasted.fused[chosen]
         else:
-            content = self.content(projected, torch.cat([chosen, self._sample(chosen)]))
+            content = self.content(projected, torch.cat([chosen, self._sample(batch)]))
             of_chosen = content.fused[: 2 * count]
             if config.weight_contrast:
                 parts = [{name: rows[2 * count :] for name, rows in tables.items()} for tables in content[:3]]
@@ -249,13 +249,19 @@ class IDSF(TopNModel):
             terms["contrast"] = config.weight_contrast * sum(self.contrasts(contrasted).values())
         return terms
 
-    def _sample(self, chosen: Tensor) -> Tensor:
-        """Returns the items to be contrasted in a step whose batch has the `chosen`, (m,)."""
+    def plan(self, batch: PairBatch) -> Tensor | None:
+        """Returns the batch's items, once each, (m,), if these are what a step contrasts."""
+        if not self.config.weight_contrast or self.config.contrast_items != 0:
+            return None
+        return torch.cat([batch.positives, batch.negatives[:, 0]]).unique()
+
+    def _sample(self, batch: PairBatch) -> Tensor:
+        """Returns the items to be contrasted in a step, (m,)."""
         if not self.config.weight_contrast:
-            return chosen[:0]
+            return batch.positives[:0]
         if not self.config.contrast_items:
-            return chosen.unique()
-        return torch.randperm(self.n_items, device=chosen.device)[: self.config.contrast_items]
+            return self.plan_of(batch)
+        return torch.randperm(self.n_items, device=batch.users.device)[: self.config.contrast_items]
 
 
 def _mixed(gate: Gate | None, parts: list[Tensor]) -> Tensor:

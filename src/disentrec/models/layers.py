@@ -185,24 +185,21 @@ class SequenceEncoder(nn.Module):
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(TransformerBlock(dim, heads, inner, dropout, pre_norm) for _ in range(layers))
 
-    def forward(self, rows: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Returns the state at every position, as rows: (positions, dim), session after session; lengths: of these.
+    def forward(self, rows: Tensor, order: Order) -> Tensor:
+        """Returns the state at every position, as rows: (positions, dim), session after session; order: their plan.
 
         Most of a padded batch of sessions is padding, so there is none here. The shortest sessions come first inside:
         those of about one length stand together, and the attention can read them almost without padding, too.
         """
-        source, back, groups = self.order(torch.tensor(lengths), rows.device)
-        x = F.embedding(source, rows) + F.embedding(back, self.positions)
+        x = F.embedding(order.source, rows) + F.embedding(order.back, self.positions)
         x = self.dropout(x if self.pre_norm else self.norm(x))
         for block in self.blocks:
-            x = block(x, groups)
-        return F.embedding(source.argsort(), self.norm(x) if self.pre_norm else x)
+            x = block(x, order.groups)
+        return F.embedding(order.place, self.norm(x) if self.pre_norm else x)
 
-    def order(self, length: Tensor, device: torch.device) -> tuple[Tensor, Tensor, list[Group]]:
-        """Returns which row comes to each place, its row in the table of positions, and the groups, on `device`.
-
-        length: (batch,), on the host: nothing here waits for a device.
-        """
+    def plan(self, lengths: Sequence[int]) -> Order:
+        """Returns how the rows of sessions of these lengths are ordered and grouped."""
+        length = torch.tensor(lengths)
         order = length.argsort(stable=True)
         rising = length[order]
         place = torch.arange(int(rising[-1]))
@@ -217,9 +214,18 @@ class SequenceEncoder(nn.Module):
                 real, near = place[:longest] < rising[start:stop, None], place[:longest]
                 seen = real[:, None, None, :] & (near <= near[:, None] if self.causal else torch.tensor(True))
                 at = real.flatten().nonzero()[:, 0]
-                groups.append(Group(stop - start, longest, at.to(device), seen.to(device)))
+                groups.append(Group(stop - start, longest, at, seen))
             start, bound = stop, 2 * bound
-        return source.to(device), back.to(device), groups
+        return Order(source, back, source.argsort(), groups)
+
+
+class Order(NamedTuple):
+    """Where the rows of a batch stand inside a SequenceEncoder, (positions,) each."""
+
+    source: Tensor  # the row that comes to a place
+    back: Tensor  # its row in the table of positions
+    place: Tensor  # the place that a row comes to
+    groups: list[Group]
 
 
 class Group(NamedTuple):
@@ -286,13 +292,6 @@ class PositionReadout(nn.Module):
         mean = F.embedding(batch.session, self.attend_mean(session_means(rows, batch.length)))
         energy = torch.sigmoid(mean + self.attend_each(placed))
         return weighted_sums(placed, self.attend_value(energy)[:, 0], batch.length)
-
-
-def spread(rows: Tensor, mask: Tensor) -> Tensor:
-    """Returns the rows at the true positions of the mask and zeros elsewhere, (*mask, dim). rows: (true, dim)."""
-    found = rows.new_zeros(*mask.shape, rows.shape[-1])
-    found[mask] = rows
-    return found
 
 
 # What follows knows no padding: the positions of a batch, or its nodes, follow each other session after session.

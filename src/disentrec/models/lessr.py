@@ -8,6 +8,7 @@ all before it. Layer normalisation stands for the paper's batch normalisation, w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,16 +16,8 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import (
-    Dropout,
-    GRUCell,
-    Linear,
-    last_row,
-    linear,
-    session_softmax,
-    spread,
-    weighted_sums,
-)
+from disentrec.models.edges import Edges
+from disentrec.models.layers import Dropout, GRUCell, Linear, last_row, linear, session_softmax, weighted_sums
 from disentrec.models.sr_gnn import node_numbers, session_nodes
 
 
@@ -36,6 +29,17 @@ class LESSRConfig:
     #: EOPA, SGAT, EOPA, ...; the paper tunes 1 to 5.
     layers: int = 3
     dropout: float = 0.2
+
+
+class Graphs(NamedTuple):
+    """The items of all sessions of a batch as nodes, session after session, and what joins them."""
+
+    nodes: Tensor  # (nodes,) items, 0-based
+    session: Tensor  # (nodes,)
+    count: Tensor  # (batch,) nodes of each session
+    last: Tensor  # (batch,) the node of its last item
+    walk: list[tuple[Tensor, Tensor]]  # see `in_edges`
+    shortcuts: Edges  # a row per node, a column per node that comes before it
 
 
 class LESSR(SessionModel):
@@ -57,25 +61,35 @@ class LESSR(SessionModel):
         self.attend_value = Linear(d, 1, bias=False)  # q
         self.hybrid = Linear(2 * width, d, bias=False)  # W_h
 
+    def plan(self, batch: SessionBatch) -> Graphs:
+        """Returns the sessions' graphs."""
+        nodes, node_of = session_nodes(batch.items)
+        real = nodes > 0
+        number, at = node_numbers(real), real.flatten().nonzero()[:, 0]
+        return Graphs(
+            nodes.flatten()[at] - 1,
+            at // nodes.shape[1],
+            real.sum(1),
+            last_row(number.gather(1, node_of), batch.length),
+            in_edges(node_of, batch.mask, real),
+            shortcut_graph(node_of, batch.mask, number, len(at)),
+        )
+
     def forward(self, batch: SessionBatch, encoded: None = None) -> Tensor:
         """Returns the inner products of session and items, (batch, n_items)."""
         return linear(self.session(batch), self.table)
 
     def session(self, batch: SessionBatch) -> Tensor:
         """Returns W_h [s_g; s_l], (batch, dim)."""
-        nodes, node_of = session_nodes(batch.items)
-        real = nodes > 0
-        walk = in_edges(node_of, batch.mask, real)
-        shortcuts = shortcut_graph(node_of, batch.mask, nodes.shape[1])
-        x = F.embedding(nodes[real] - 1, self.table)  # (nodes of the whole batch, dim)
+        graphs = self.plan_of(batch)
+        x = F.embedding(graphs.nodes, self.table)  # (nodes of the whole batch, dim)
         for layer in self.layers:
-            x = torch.cat([x, layer(x, walk) if isinstance(layer, EOPA) else layer(x, shortcuts, real)], -1)
-        x, count = self.dropout(self.norm(x)), real.sum(1)  # (nodes, width); nodes of each session
-        last = x[last_row(node_numbers(real).gather(1, node_of), batch.length)]  # s_l
-        session = real.nonzero()[:, 0]
-        energy = torch.sigmoid(self.attend_each(x) + F.embedding(session, self.attend_last(last)))
-        weights = session_softmax(self.attend_value(energy)[:, 0], session, len(count))
-        return self.hybrid(torch.cat([weighted_sums(x, weights, count), last], 1))
+            x = torch.cat([x, layer(x, graphs.walk if isinstance(layer, EOPA) else graphs.shortcuts)], -1)
+        x = self.dropout(self.norm(x))  # (nodes, width)
+        last = x[graphs.last]  # s_l
+        energy = torch.sigmoid(self.attend_each(x) + F.embedding(graphs.session, self.attend_last(last)))
+        weights = session_softmax(self.attend_value(energy)[:, 0], graphs.session, len(last))
+        return self.hybrid(torch.cat([weighted_sums(x, weights, graphs.count), last], 1))
 
     def losses(self, batch: SessionBatch) -> dict[str, Tensor]:
         """Returns the cross-entropy."""
@@ -112,17 +126,12 @@ class SGAT(nn.Module):
         self.energy = Linear(dim, 1, bias=False)  # p
         self.activation = nn.PReLU(dim)
 
-    def forward(self, x: Tensor, edges: Tensor, real: Tensor) -> Tensor:
-        """Returns (nodes, dim). x: (nodes, width); edges: (batch, from, to) bool; real: (batch, nodes) bool."""
+    def forward(self, x: Tensor, shortcuts: Edges) -> Tensor:
+        """Returns (nodes, dim). x: (nodes, width), those of all sessions; shortcuts: see `shortcut_graph`."""
         x = self.dropout(self.norm(x))
-        number = node_numbers(real)
-        session, source, target = edges.nonzero(as_tuple=True)
-        # Energies are computed on edges alone: (batch, nodes, nodes, dim) would be mostly padding.
-        met = self.key(x)[number[session, source]] + self.query(x)[number[session, target]]
-        energy = self.energy(torch.sigmoid(met))[:, 0].to(x.dtype)
-        logits = x.new_full(edges.shape, -1e9).index_put((session, source, target), energy)
-        weights = logits.softmax(1).transpose(1, 2)  # (batch, to, from)
-        return self.activation((weights @ spread(self.value(x), real))[real])
+        met = F.embedding(shortcuts.columns, self.key(x)) + F.embedding(shortcuts.rows, self.query(x))
+        weights = session_softmax(self.energy(torch.sigmoid(met))[:, 0], shortcuts.rows, len(x))
+        return self.activation(shortcuts.to_rows(weights, self.value(x)))
 
 
 def in_edges(node_of: Tensor, mask: Tensor, real: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -140,7 +149,11 @@ def in_edges(node_of: Tensor, mask: Tensor, real: Tensor) -> list[tuple[Tensor, 
     return [(source[rank == step], target[rank == step]) for step in range(ranks)]
 
 
-def shortcut_graph(node_of: Tensor, mask: Tensor, n_nodes: int) -> Tensor:
-    """Returns which node comes before which in its session, itself included, (batch, from, to) bool."""
-    at = F.one_hot(node_of, n_nodes).float() * mask[..., None]  # (batch, length, nodes)
-    return at.cumsum(1).transpose(1, 2) @ at > 0
+def shortcut_graph(node_of: Tensor, mask: Tensor, number: Tensor, n_nodes: int) -> Edges:
+    """Returns the edges to every node of all sessions from those that come before it in its session, and itself.
+
+    node_of, mask: (batch, length); number: (batch, nodes), a node's among the `n_nodes` of all sessions.
+    """
+    at = F.one_hot(node_of, number.shape[1]).float() * mask[..., None]  # (batch, length, nodes)
+    session, target, source = (at.mT @ at.cumsum(1) > 0).nonzero(as_tuple=True)
+    return Edges(number[session, target], number[session, source], (n_nodes, n_nodes))

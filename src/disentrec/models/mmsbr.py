@@ -248,7 +248,7 @@ class MMSBR(SessionModel):
 
     def losses(self, batch: SessionBatch) -> dict[str, Tensor]:
         """Returns the weighted terms: cross-entropy and contrast."""
-        chosen, batch, correction = self._candidates(batch)
+        chosen, batch, correction = self.plan_of(batch) or (None, batch, None)
         scores = self(batch, self.encode_items(chosen))
         terms = {"ce": F.cross_entropy(scores if correction is None else scores + correction, batch.target)}
         if self.config.weight_contrast and self.pairs:
@@ -261,15 +261,15 @@ class MMSBR(SessionModel):
             terms["contrast"] = self.config.weight_contrast * total
         return terms
 
-    def _candidates(self, batch: SessionBatch) -> tuple[Tensor | None, SessionBatch, Tensor | None]:
-        """Returns the items of this step, the batch in terms of them, and what is added to their scores.
+    def plan(self, batch: SessionBatch) -> tuple[Tensor, SessionBatch, Tensor] | None:
+        """Returns the items of a step, the batch in terms of them, and what is added to their scores; None: all items.
 
         All items of the batch take part; the sample of the others counts for those that were not drawn: its exp(score)
         is weighted by their number over the sample's, so the softmax's sum keeps its expectation.
         """
         n = self.n_items
-        if self.config.sampled is None:
-            return None, batch, None
+        if self.config.sampled is None or not self.training:
+            return None
         device = batch.items.device
         needed = torch.zeros(n + 1, dtype=torch.bool, device=device)
         needed[batch.items.flatten()] = True

@@ -12,12 +12,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
+from disentrec.errors import DisentrecError
 from disentrec.models.base import Catalogue, SessionModel
 from disentrec.models.edges import Edges
 from disentrec.models.layers import (
@@ -32,6 +34,9 @@ from disentrec.models.layers import (
     weighted_sums,
 )
 from disentrec.models.sr_gnn import node_numbers, session_nodes
+
+#: Scale up to which exp of the scores, and of their negatives, can be summed in single precision.
+LARGEST = 40
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,27 @@ class MSGIFSRConfig:
     repeat: bool = True
 
 
+class LevelPlan(NamedTuple):
+    """The units of one level in every session of a batch, and which units they hear.
+
+    Equal units are one node, numbered session after session; one that is met several times has as many windows.
+    """
+
+    session: Tensor  # (nodes,)
+    count: Tensor  # (batch,) nodes of each session
+    last: Tensor  # (batch,) the node of the unit at the session's end
+    members: Tensor  # (windows, size) positions + 1, by node; 0: before the session's start
+    first: Tensor  # (nodes,) a node's first window
+    hears: Edges  # a row per node; the columns are the nodes of every relation's source, one relation after another
+
+
+class Plan(NamedTuple):
+    """What the session graph of a batch looks like."""
+
+    levels: list[LevelPlan]
+    items: Tensor  # (batch, length): the distinct items of each session, 1-based, zeros at its end
+
+
 class MSGIFSR(SessionModel):
     """See the module's docstring."""
 
@@ -56,67 +82,94 @@ class MSGIFSR(SessionModel):
 
     def __init__(self, config: MSGIFSRConfig, catalogue: Catalogue) -> None:
         super().__init__(config, catalogue)
+        if not 0 < config.scale <= LARGEST:
+            raise DisentrecError(
+                f"cosines times {config.scale:g} leave single precision", where="model msgifsr",
+                how=f"Let `scale` be above 0 and at most {LARGEST}",
+            )  # fmt: skip
         self.table = nn.Parameter(torch.empty(self.n_items, config.dim).normal_(std=0.1))
         self.levels = nn.ModuleList(Level(config.dim, size, config.levels) for size in range(1, config.levels + 1))
         self.explore = Linear(config.dim, 2) if config.repeat else None
         self.fusion = nn.Parameter(torch.zeros(config.levels)) if config.levels > 1 else None
         self.dropout = Dropout(config.dropout)
 
+    def plan(self, batch: SessionBatch) -> Plan:
+        """Returns the units of every level and their edges."""
+        units = [units_of(batch, level.size) for level in self.levels]
+        found = []
+        for k, own in enumerate(units):
+            # (level of the source, nodes from and to), in the order of the level's relations.
+            forwards = joined(own, own, 1)
+            walks = [(k, forwards), (k, forwards[::-1])]
+            if k == 0:
+                walks += [(longer, joined(units[longer], own, 1)) for longer in range(1, len(units))]
+            else:
+                walks.append((0, joined(units[0], own, k + 1)))
+            found.append(planned(own, [(units[source], *ends) for source, ends in walks], batch.mask, k + 1))
+        return Plan(found, session_nodes(batch.items)[0])
+
     def forward(self, batch: SessionBatch, encoded: None = None) -> Tensor:
         """Returns log-probabilities of all items, (batch, n_items)."""
-        logits, within, outside = self.rankings(batch)
-        inside = torch.zeros(len(logits), self.n_items + 1, dtype=torch.bool, device=logits.device)
-        inside = inside.scatter(1, batch.items, True)[:, None, 1:]
-        return self.fuse(logits + torch.where(inside, within[..., None], outside[..., None]))
+        plan = self.plan_of(batch)
+        sessions = self.sessions(batch, plan)
+        # Exponentials are taken once: the softmaxes' sums are over them, and the levels' mixture, too.
+        found = self.logits(sessions).exp()  # (batch, levels, n_items)
+        own = self.of_session(found, plan, 0)
+        within, outside = self.shares(sessions, found.sum(2).log(), own.sum(2).log())
+        weights = (outside + self.fusion_weights()).exp()[:, None]  # (batch, 1, levels)
+        probabilities = (weights @ found)[:, 0]
+        if self.explore is not None:
+            weights = (within + self.fusion_weights()).exp()[:, None]
+            items = torch.where(plan.items > 0, plan.items, plan.items[:, :1]) - 1  # at padding the first item again
+            value = torch.where(plan.items > 0, (weights @ own)[:, 0], (weights @ own)[:, 0, :1])
+            probabilities = probabilities.scatter(1, items, value)
+        return probabilities.log()
 
     def losses(self, batch: SessionBatch) -> dict[str, Tensor]:
         """Returns the cross-entropy, from the target's probabilities alone."""
-        logits, within, outside = self.rankings(batch)
-        target = batch.target[:, None]
+        plan = self.plan_of(batch)
+        sessions = self.sessions(batch, plan)
+        logits, target = self.logits(sessions), batch.target[:, None]
+        own = self.of_session(logits, plan, -torch.inf).logsumexp(2)
+        within, outside = self.shares(sessions, logits.logsumexp(2), own)
         logits = logits.gather(2, target[..., None].expand(-1, logits.shape[1], -1))[..., 0]  # (batch, levels)
         inside = (batch.items == target + 1).any(1, keepdim=True)
-        return {"ce": -self.fuse((logits + torch.where(inside, within, outside))[..., None]).mean()}
+        found = logits + torch.where(inside, within, outside) + self.fusion_weights()
+        return {"ce": -found.logsumexp(1).mean()}
 
-    def fuse(self, rankings: Tensor) -> Tensor:
-        """Returns ln of the levels' weighted probabilities, (batch, items). rankings: (batch, levels, items), in ln."""
-        if self.fusion is None:
-            return rankings[:, 0]
-        return (rankings + self.fusion.log_softmax(0)[:, None]).logsumexp(1)
+    def logits(self, sessions: Tensor) -> Tensor:
+        """Returns w_k times the cosines of sessions and items, (batch, levels, n_items)."""
+        return linear(self.config.scale * unit(self.dropout(sessions)), unit(self.table))
 
-    def rankings(self, batch: SessionBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns logits, (batch, levels, n_items), and what to add to make them log-probabilities.
+    def of_session(self, values: Tensor, plan: Plan, filling: float) -> Tensor:
+        """Returns the values of each session's distinct items, (batch, levels, length), `filling` after the last."""
+        items = (plan.items - 1).clamp(min=0)[:, None].expand(-1, values.shape[1], -1)
+        return values.gather(2, items).masked_fill((plan.items == 0)[:, None], filling)
 
-        The latter are (batch, levels): for items of the session and for all others. Each part has its own softmax,
-        times the share of repeating or exploring that the session's state asks for.
+    def shares(self, sessions: Tensor, total: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what to add to logits to make them log-probabilities, for items of the session and for all others.
+
+        Each part has its own softmax, times the share of repeating or exploring that the session's state asks for.
+        total, own: ln of the sum of exp(logit) over all items and over the session's. All: (batch, levels).
         """
-        sessions = self.sessions(batch)
-        logits = linear(self.config.scale * unit(self.dropout(sessions)), unit(self.table))
-        total = logits.logsumexp(2)  # (batch, levels)
         if self.explore is None:
-            return logits, -total, -total
-        nodes, _ = session_nodes(batch.items)
-        own = logits.gather(2, (nodes - 1).clamp(min=0)[:, None].expand(-1, logits.shape[1], -1))
-        own = own.masked_fill((nodes == 0)[:, None], -torch.inf).logsumexp(2)
+            return -total, -total
         rest = total + torch.log1p(-(own - total).exp().clamp(max=1 - 1e-6))  # ln(sum of all - sum of own)
         repeat, explore = self.explore(sessions).log_softmax(-1).unbind(-1)
-        return logits, repeat - own, explore - rest
+        return repeat - own, explore - rest
 
-    def sessions(self, batch: SessionBatch) -> Tensor:
+    def fusion_weights(self) -> Tensor:
+        """Returns ln of the levels' weights, (levels,)."""
+        return self.table.new_zeros(1) if self.fusion is None else self.fusion.log_softmax(0)
+
+    def sessions(self, batch: SessionBatch, plan: Plan) -> Tensor:
         """Returns the session's state at every level, (batch, levels, dim)."""
         rows = self.dropout(F.embedding(batch.real_items, self.table))  # (positions, dim), session after session
-        units = [units_of(batch, level.size) for level in self.levels]
-        starts = [level.start(rows, own, batch.mask) for level, own in zip(self.levels, units, strict=True)]
+        starts = [level.start(rows, own) for level, own in zip(self.levels, plan.levels, strict=True)]
         found = []
-        for k, level in enumerate(self.levels):
-            forwards = joined(units[k], units[k], 1)
-            # (level of the source, nodes from and to), in the order of the level's relations.
-            walks = [(k, forwards), (k, forwards[::-1])]
-            if k == 0:
-                walks += [(longer, joined(units[longer], units[0], 1)) for longer in range(1, len(units))]
-            else:
-                walks.append((0, joined(units[0], units[k], level.size)))
-            sources = [(starts[source], *ends) for source, ends in walks]
-            found.append(level.read(level.pass_messages(starts[k], sources), units[k]))
+        for k, (level, own) in enumerate(zip(self.levels, plan.levels, strict=True)):
+            sources = [starts[k]] * 2 + (starts[1:] if k == 0 else starts[:1])
+            found.append(level.read(level.pass_messages(starts[k], sources, own.hears), own))
         return torch.stack(found, 1)
 
 
@@ -134,43 +187,31 @@ class Level(nn.Module):
         self.attend_value = Linear(dim, 1, bias=False)
         self.hybrid = Linear(2 * dim, dim, bias=False)
 
-    def start(self, rows: Tensor, units: Units, mask: Tensor) -> Tensor:
-        """Returns the units before they hear of each other, (nodes, dim).
-
-        rows: (positions, dim), session after session; mask: (batch, length), where those stand.
-        """
-        number = F.pad(node_numbers(mask).masked_fill(~mask, -1) + 1, (self.size - 1, 0))  # 0: before the start
-        members = number.unfold(1, self.size, 1)[units.ends]  # (ends, size)
-        windows = lookup(rows, members)  # (ends, size, dim)
-        found = windows.sum(1) / (members > 0).sum(1, keepdim=True)
+    def start(self, rows: Tensor, own: LevelPlan) -> Tensor:
+        """Returns the units before they hear of each other, (nodes, dim). rows: (positions, dim), by session."""
+        windows = lookup(rows, own.members)  # (windows, size, dim)
+        found = windows.sum(1) / (own.members > 0).sum(1, keepdim=True)
         if self.order is not None:
             found = found + self.order(windows.mT.flatten(1))
         # Equal units met several times differ by dropout only: their node is the mean.
-        met, by_node = units.node[units.ends].sort(stable=True)
-        return F.embedding_bag(by_node, found, torch.searchsorted(met, arange_of(units.session)), mode="mean")
+        return F.embedding_bag(arange_of(found), found, own.first, mode="mean")
 
-    def pass_messages(self, own: Tensor, sources: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    def pass_messages(self, own: Tensor, sources: list[Tensor], edges: Edges) -> Tensor:
         """Returns the units after one round, as own: (nodes, dim).
 
-        sources, one per relation: its rows, and the nodes from and to of every edge, which may be named twice.
+        sources: the rows of every relation's source; edges: from all of them, one after another, to the nodes.
         """
-        values = torch.cat([relation(rows) for relation, (rows, _, _) in zip(self.relations, sources, strict=True)])
-        first = accumulate((len(rows) for rows, _, _ in sources), initial=0)
-        named = [end * len(values) + start + source for start, (_, source, end) in zip(first, sources, strict=False)]
-        named = torch.unique(torch.cat(named))  # an edge joins two nodes once, sorted by where it ends
-        edges = Edges(named // len(values), named % len(values), (len(own), len(values)))
+        values = torch.cat([relation(rows) for relation, rows in zip(self.relations, sources, strict=True)])
         logits = edges.dots(self.query(own), values) / math.sqrt(own.shape[1])
-        shift = logits.detach().new_zeros(len(own))
-        shift.scatter_reduce_(0, edges.rows, logits.detach(), "amax", include_self=False)
-        weights = edges.softmax(logits - shift[edges.rows])
+        weights = session_softmax(logits, edges.rows, len(own))
         return own + edges.to_rows(weights, values)  # a node without neighbours hears nothing
 
-    def read(self, states: Tensor, units: Units) -> Tensor:
+    def read(self, states: Tensor, own: LevelPlan) -> Tensor:
         """Returns W [global; local], the local state being the last unit's, (batch, dim). states: (nodes, dim)."""
-        last = states[units.last]
-        energy = torch.sigmoid(F.embedding(units.session, self.attend_last(last)) + self.attend_each(states))
-        weights = session_softmax(self.attend_value(energy)[:, 0], units.session, len(units.count))
-        return self.hybrid(torch.cat([weighted_sums(states, weights, units.count), last], 1))
+        last = states[own.last]
+        energy = torch.sigmoid(F.embedding(own.session, self.attend_last(last)) + self.attend_each(states))
+        weights = session_softmax(self.attend_value(energy)[:, 0], own.session, len(last))
+        return self.hybrid(torch.cat([weighted_sums(states, weights, own.count), last], 1))
 
 
 @dataclass(frozen=True)
@@ -196,6 +237,27 @@ def units_of(batch: SessionBatch, size: int) -> Units:
     nodes, node_of = session_nodes(names)
     node, count = node_numbers(nodes > 0).gather(1, node_of), (nodes > 0).sum(1)
     return Units(names > 0, node, count, (nodes > 0).nonzero()[:, 0], last_row(node, batch.length))
+
+
+def planned(own: Units, walks: list[tuple[Units, Tensor, Tensor]], mask: Tensor, size: int) -> LevelPlan:
+    """Returns the plan of a level of units of `size` items.
+
+    walks, one per relation: its units, and the nodes from and to of every edge, which may be named twice; mask:
+    (batch, length), where the batch's items stand.
+    """
+    number = F.pad(node_numbers(mask).masked_fill(~mask, -1) + 1, (size - 1, 0))  # 0: before the start
+    members = number.unfold(1, size, 1)[own.ends]  # (windows, size)
+    met, by_node = own.node[own.ends].sort(stable=True)
+    first = torch.searchsorted(met, arange_of(own.session))
+    sizes = [len(source.session) for source, _, _ in walks]
+    width = sum(sizes)
+    named = [
+        end * width + start + source
+        for start, (_, source, end) in zip(accumulate(sizes, initial=0), walks, strict=False)
+    ]
+    named = torch.unique(torch.cat(named))  # an edge joins two nodes once, sorted by where it ends
+    hears = Edges(named // width, named % width, (len(own.session), width))
+    return LevelPlan(own.session, own.count, own.last, members[by_node], first, hears)
 
 
 def joined(source: Units, target: Units, gap: int) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import SequenceEncoder, last_positions, linear
+from disentrec.models.layers import Order, SequenceEncoder, last_positions, linear
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,17 @@ class SASRec(SessionModel):
             causal=True, pre_norm=True,
         )  # fmt: skip
 
+    def plan(self, batch: SessionBatch) -> Order:
+        """Returns how the encoder orders the batch."""
+        return self.encoder.plan(batch.lengths)
+
     def forward(self, batch: SessionBatch, encoded: None = None) -> Tensor:
         """Returns r = F . M^T, Eq. 6 of the paper, (batch, n_items)."""
         return linear(self.states(batch)[last_positions(batch.length)], self.table)
 
     def states(self, batch: SessionBatch) -> Tensor:
         """Returns the state at every real position, which has seen none of the later ones, (positions, dim)."""
-        return self.encoder(F.embedding(batch.real_items, self.table), batch.lengths)
+        return self.encoder(F.embedding(batch.real_items, self.table), self.plan_of(batch))
 
     def losses(self, batch: SessionBatch) -> dict[str, Tensor]:
         """Returns the cross-entropy, a mean over sessions, or over all their positions under `every_position`."""

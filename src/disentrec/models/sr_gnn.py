@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,16 @@ class SRGNNConfig:
     steps: int = 1
 
 
+class Graph(NamedTuple):
+    """The items of all sessions of a batch as nodes, and how they are walked."""
+
+    nodes: Tensor  # (nodes,) items, 0-based, session after session
+    place: Tensor  # (positions,) the node of every item
+    edges: Edges
+    incoming: Tensor  # (edges,) 1 / number of edges to the node that an edge leads to
+    outgoing: Tensor  # (edges,) 1 / number of edges from the node that it leaves
+
+
 class SRGNN(SessionModel):
     """A gated graph network over the items of one session, read by soft attention on the last item."""
 
@@ -42,22 +53,28 @@ class SRGNN(SessionModel):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -1 / math.sqrt(d), 1 / math.sqrt(d))
 
+    def plan(self, batch: SessionBatch) -> Graph:
+        """Returns the sessions' graph."""
+        nodes, node_of = session_nodes(batch.items)
+        place = node_numbers(nodes > 0).gather(1, node_of)  # (batch, length)
+        nodes = nodes[nodes > 0] - 1
+        edges = session_edges(place, batch.mask, len(nodes))
+        weights = ((1 / torch.bincount(ends, minlength=len(nodes)))[ends] for ends in (edges.rows, edges.columns))
+        return Graph(nodes, place.flatten()[batch.at], edges, *weights)
+
     def forward(self, batch: SessionBatch, encoded: None = None) -> Tensor:
         """Returns the inner products of session and items, Eq. 8, (batch, n_items)."""
         return linear(self.session(batch), self.table)
 
     def session(self, batch: SessionBatch) -> Tensor:
         """Returns s_h = W3 [s_l; s_g], Eq. 7, (batch, dim)."""
-        nodes, node_of = session_nodes(batch.items)
-        place = node_numbers(nodes > 0).gather(1, node_of)  # of the nodes of all sessions, (batch, length)
-        state = F.embedding(nodes[nodes > 0] - 1, self.table)  # (nodes, dim)
-        edges = session_edges(place, batch.mask, len(state))
-        received, sent = (1 / torch.bincount(ends, minlength=len(state)) for ends in (edges.rows, edges.columns))
+        graph = self.plan_of(batch)
+        state = F.embedding(graph.nodes, self.table)  # (nodes, dim)
         for _ in range(self.config.steps):
-            incoming = edges.to_rows(received[edges.rows], self.edges_in(state))
-            outgoing = edges.to_columns(sent[edges.columns], self.edges_out(state))
+            incoming = graph.edges.to_rows(graph.incoming, self.edges_in(state))
+            outgoing = graph.edges.to_columns(graph.outgoing, self.edges_out(state))
             state = self.cell(torch.cat([incoming, outgoing], 1), state)
-        states = F.embedding(place.flatten()[batch.at], state)  # (positions, dim), session after session
+        states = F.embedding(graph.place, state)  # (positions, dim), session after session
         last = states[last_positions(batch.length)]  # s_l
         energy = torch.sigmoid(F.embedding(batch.session, self.attend_last(last)) + self.attend_each(states))
         read = weighted_sums(states, self.attend_value(energy)[:, 0], batch.length)  # Eq. 6, not normalised

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from disentrec.data.sessions import SessionBatch
 from disentrec.errors import DisentrecError
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import Dropout, Linear, SequenceEncoder, last_positions, linear, unit
+from disentrec.models.layers import Dropout, Linear, Order, SequenceEncoder, last_positions, linear, unit
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,14 @@ class UniSRec(SessionModel):
         offset = torch.einsum("ew,wed->ed", self.shifts, self.experts.view(x.shape[1], self.config.experts, -1))
         return torch.einsum("ie,ied->id", share, experts - offset)
 
+    def plan(self, batch: SessionBatch) -> Order:
+        """Returns how the encoder orders the batch."""
+        return self.encoder.plan(batch.lengths)
+
     def forward(self, batch: SessionBatch, encoded: Tensor | None = None) -> Tensor:
         """Returns the cosines of session and items over the temperature, (batch, n_items)."""
         encoded = self.encode_items() if encoded is None else encoded
-        states = self.encoder(F.embedding(batch.real_items, encoded), batch.lengths)
+        states = self.encoder(F.embedding(batch.real_items, encoded), self.plan_of(batch))
         return linear(unit(states[last_positions(batch.length)]) / self.config.temperature, unit(encoded))
 
     def losses(self, batch: SessionBatch) -> dict[str, Tensor]:

@@ -131,7 +131,7 @@ def _run_epoch(
     totals: dict[str, torch.Tensor] = {}
     n_batches = 0
     for batch in task.batches(training, rng):
-        batch = batch.to(device)
+        batch = batch.planned(model.plan(batch)).to(device)
         with mixed(device, precision):
             terms = model.losses(batch)
         terms = {name: term.to(torch.promote_types(term.dtype, torch.float32)) for name, term in terms.items()}
