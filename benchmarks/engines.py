@@ -67,7 +67,7 @@ def main() -> None:
         kind = models.get(name).task
         task = task_of(kind, dataset, Protocol())
         known = (catalogue if kind == "session" else user_catalogue)(dataset, task.split)
-        batches = [batch.to(options.device) for batch, _ in zip(_batches(task), range(BATCHES), strict=False)]
+        batches = [batch for batch, _ in zip(_batches(task), range(BATCHES), strict=False)]
         found[name] = measure(name, known, batches, options.seeds, options.device)
         print(name, found[name], flush=True)
     record = {
@@ -88,6 +88,7 @@ def measure(name: str, known, batches: list, seeds: int, device: str) -> dict:
         return Loss(model)
 
     eager = build(0)
+    batches = [batch.planned(eager.model.plan(batch)).to(device) for batch in batches]
     found: dict = {"eager_ms": _step_ms(eager, list(eager.parameters()), batches)}
     narrow, layers.NARROW = layers.NARROW, 10**9  # every product is torch's own
     try:

@@ -3,8 +3,9 @@
     python -m benchmarks stages
     python -m benchmarks stages -- --models dimo lightgcn --data FOLDER --shared-machine
 
-One training step is drawing a batch, the loss terms (with the model's own forward pass), backward and optimiser; the
-scores of one batch are timed beside it, reading and splitting the data once, and one ranking of the validation part.
+One training step is drawing a batch (and what the model plans for it), the loss terms (with the model's own forward
+pass), backward and optimiser; the scores of one batch are timed beside it, reading and splitting the data once, and one
+ranking of the validation part.
 Operations and bytes are counted, operator by operator, on the batches that are timed, but apart from that
 (benchmarks/counting.py). A stage's floor is what its operators would take one after the other, each as long as the
 slower of its two needs: its operations at the measured speed of a product of two square matrices by the faster library,
@@ -138,7 +139,8 @@ def _step(model, task, training: Training, parameters: list, count: int) -> dict
     state: dict = {}
 
     def batch() -> None:
-        state["batch"] = next(state["source"])
+        drawn = next(state["source"])
+        state["batch"] = drawn.planned(model.plan(drawn))
 
     def loss() -> None:
         state["loss"] = torch.stack(list(model.losses(state["batch"]).values())).sum()

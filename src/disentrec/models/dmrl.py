@@ -70,7 +70,7 @@ class DMRL(TopNModel):
         """Returns the scores of all items, (batch, n_items)."""
         encoded = self.encode() if encoded is None else encoded
         # A few users and one factor at a time: each takes several numbers per item, which then stay in the cache.
-        return torch.cat([self._ranked(self._cut(self.users[some]), *encoded) for some in users.split(16)])
+        return torch.cat([self._ranked(self._cut(self.users[some]), *encoded) for some in users.split(24)])
 
     def plan(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
         """Returns the items of the batch, once each, (items,), and where its pairs' are, (batch, 1 + negatives)."""
@@ -126,8 +126,8 @@ class DMRL(TopNModel):
             part.view(-1, *[1] * (heard.dim() - 1)) for part in (self.read_user.bias, self.attend.weight.sum(1))
         )
         # W tanh x = 2 W sigmoid 2x - W 1, which takes a third of the time.
-        inner = torch.addcmul(2 * bias, heard, norm, value=2).sigmoid()
-        logits = torch.tensordot(2 * self.attend.weight, inner, 1) - weight
+        inner = torch.addcmul(2 * bias, heard, norm, value=2).sigmoid_()
+        logits = torch.addmm(-weight.flatten()[:, None], 2 * self.attend.weight, inner.flatten(1)).view_as(inner)
         return (logits.softmax(0) * softplus(fit)).sum(0)
 
 

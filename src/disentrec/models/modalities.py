@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from disentrec.errors import DisentrecError
 from disentrec.models.base import UserCatalogue
 from disentrec.models.edges import Edges
-from disentrec.models.layers import Linear
+from disentrec.models.layers import Linear, linear
 
 #: Similarities held at a time while neighbours are sought, 64 MB of them.
 HELD = 2**24
@@ -76,7 +76,7 @@ def nearest(x: Tensor, known: Tensor, k: int) -> tuple[Tensor, Tensor]:
     rows = F.normalize(x[items])
     k = min(k, len(items))
     step = max(HELD // len(items), 1)
-    found = [(block @ rows.T).topk(k, sorted=False).indices for block in rows.split(step)]
+    found = [linear(block, rows).topk(k, sorted=False).indices for block in rows.split(step)]
     places = torch.cat(found).sort(1).values  # (known items, k)
     return items.repeat_interleave(k), items[places.flatten()]
 
