@@ -558,7 +558,7 @@ def test_dmrl_measures_the_factors_of_users_and_chosen_items():
     catalogue = world()
     model = built("dmrl", catalogue, factors=2, measured=30, correlation=1.0).double()
     batch = batch_of(catalogue)
-    rows, _, _ = model.encode()
+    rows, _, _ = model._described(torch.arange(ITEMS))
     tables = [model.users[batch.users[:30]], *(row.flatten(1)[batch.positives[:30]] for row in rows)]
     expected = [
         plain_distance_correlation(*table.detach().numpy().reshape(30, 2, 4).swapaxes(0, 1)) for table in tables

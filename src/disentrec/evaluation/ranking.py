@@ -125,12 +125,14 @@ def _pairs_of(pairs: Pairs, users: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
 def _ranks(scores: Tensor, rows: Tensor, items: Tensor, place: Tensor) -> Tensor:
     """Returns the mean rank of scores[row, item] in its row, at most FURTHEST, (m,); `place` counts a row's pairs.
 
-    All but the scores on the host: every row's first pair is ranked, then every second one, and so on.
+    Every row has a pair; all but the scores is on the host. Pairs are ranked as many at a time as there are rows: first
+    that of every row, in order, without copying the scores.
     """
-    order, counts = place.argsort(stable=True), torch.bincount(place).tolist()
+    order = place.argsort(stable=True)
     flags, found = torch.empty(scores.shape, device=scores.device), []
-    for chosen, wanted in zip(*(part[order].to(scores.device).split(counts) for part in (rows, items)), strict=True):
-        lines = scores if len(chosen) == len(scores) else scores[chosen]
+    parts = (part[order].to(scores.device).split(len(scores)) for part in (rows, items))
+    for chosen, wanted in zip(*parts, strict=True):
+        lines = scores[chosen] if found else scores
         found.append(_mean_rank(lines, lines.gather(1, wanted[:, None]), flags[: len(lines)]))
     ranks = torch.empty(len(rows))
     ranks[order] = torch.cat(found).clamp(max=FURTHEST).cpu()

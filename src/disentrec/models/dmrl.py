@@ -63,8 +63,12 @@ class DMRL(TopNModel):
         self.attend = Dense(modalities, modalities, bias=False)
 
     def encode(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns what `_described` does, of all items."""
-        return self._described(torch.arange(self.n_items, device=self.items.device))
+        """Returns what `_described` does, of all items, as `_ranked` reads it: factor by factor, items last.
+
+        rows: (factors, modalities, size, n_items); read: (factors, modalities, n_items); squares: (factors, n_items).
+        """
+        rows, read, squares = self._described(torch.arange(self.n_items, device=self.items.device))
+        return rows.permute(2, 0, 3, 1).contiguous(), read.permute(1, 2, 0).contiguous(), squares.T.contiguous()
 
     def forward(self, users: Tensor, encoded: tuple[Tensor, Tensor, Tensor] | None = None) -> Tensor:
         """Returns the scores of all items, (batch, n_items)."""
@@ -94,13 +98,13 @@ class DMRL(TopNModel):
         }
 
     def _ranked(self, u: Tensor, rows: Tensor, read: Tensor, squares: Tensor) -> Tensor:
-        """Returns the scores of all items, (batch, n_items). u: (batch, factors, size); the others as `_described`."""
+        """Returns the scores of all items, (batch, n_items). u: (batch, factors, size); the others as `encode`."""
         user_read, user_squares = u @ self.read_user.weight.T, u.square().sum(-1)
         scores = 0
         for k in range(self.config.factors):
-            fit = u[:, k] @ rows[:, :, k].mT  # (modalities, batch, n_items)
-            heard = user_read[:, k].T[:, :, None] + read[:, k].T[:, None]  # (modalities, batch, n_items)
-            norm = (user_squares[:, k, None] + squares[:, k]).clamp(min=1e-24).rsqrt()
+            fit = u[:, k] @ rows[k]  # (modalities, batch, n_items)
+            heard = user_read[:, k].T[:, :, None] + read[k, :, None]  # (modalities, batch, n_items)
+            norm = (user_squares[:, k, None] + squares[k]).clamp(min=1e-24).rsqrt()
             scores = scores + self._weighed(fit, heard, norm)
         return scores
 

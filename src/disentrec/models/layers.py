@@ -390,7 +390,7 @@ def softplus(x: Tensor) -> Tensor:
     """
     if torch.is_grad_enabled() or x.dtype != torch.float32:
         return F.softplus(x)
-    return x.relu() - x.abs().sigmoid_().sub_(1).log1p_()  # log1p: log itself can be a slower library's
+    return x.relu().sub_(x.abs().sigmoid_().sub_(1).log1p_())  # log1p: log itself can be a slower library's
 
 
 def unit(x: Tensor) -> Tensor:
