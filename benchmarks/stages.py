@@ -17,17 +17,18 @@ Times are the fastest of several, as the ceilings are: on a machine that others 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import as_worker, copy_ceiling, peak_mb, product_ceiling, seconds_of, write
+from common import as_worker, copy_ceiling, peak_mb, product_ceiling, write
 from counting import Count, counted
 
 from disentrec import models
@@ -40,8 +41,8 @@ from disentrec.training import Training, task_of
 
 STAGES = ("batch", "loss", "backward", "optimiser")
 SIDE = 1024
-#: How often every batch is timed.
-ROUNDS = 9
+#: How often everything is timed, at least, and for how many seconds: disturbances are longer than a short step.
+ROUNDS, SECONDS = 9, 1.0
 #: A batch that fills a core, and how many of them are timed.
 FILLED, BATCHES = 2048, 3
 #: Users whose scores are timed: as many as a ranking holds at once.
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=list(models.available()), metavar="NAME")
     parser.add_argument("--data", default="bazaar-demo", help="a data set of the study, or a dataset folder")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batches", type=int, default=5, help=f"that are timed, each {ROUNDS} times")
+    parser.add_argument("--batches", type=int, default=5, help=f"that are timed, each {ROUNDS} times or more")
     parser.add_argument("--shared-machine", action="store_true", help="say so in the record: others were computing")
     options = parser.parse_args()
     as_worker(options.threads)
@@ -150,24 +151,41 @@ def _step(model, task, training: Training, parameters: list, count: int) -> dict
         state["loss"].backward()
 
     pieces: dict[str, Callable] = dict(zip(STAGES, (batch, loss, backward, optimiser.step), strict=True))
-    seconds, works = np.zeros((ROUNDS + 1, count, len(STAGES))), {name: Count() for name in STAGES}
-    for number in range(ROUNDS + 2):  # the first warms up, the last is counted and not timed
+
+    def once() -> np.ndarray:
         state["source"] = _endless(task, training)
-        for place, (column, name) in itertools.product(range(count), enumerate(STAGES)):
-            if number > ROUNDS:
-                with counted() as work:
-                    pieces[name]()
-                works[name].operators += work.operators
-            else:
-                started = time.perf_counter()
-                pieces[name]()
-                seconds[number, place, column] = time.perf_counter() - started
-    means = seconds[1:].min(0).mean(0)
-    return {name: _stage(mean, works[name], count) for name, mean in zip(STAGES, means.tolist(), strict=True)}
+        return np.array([[_seconds(pieces[name]) for name in STAGES] for _ in range(count)])
+
+    once()
+    fastest = functools.reduce(np.minimum, _rounds(once)).mean(0).tolist()
+    works = {name: Count() for name in STAGES}
+    state["source"] = _endless(task, training)
+    for _, (name, piece) in itertools.product(range(count), pieces.items()):
+        with counted() as work:
+            piece()
+        works[name].operators += work.operators
+    return {name: _stage(seconds, works[name], count) for name, seconds in zip(STAGES, fastest, strict=True)}
+
+
+def _rounds(work: Callable) -> Iterator:
+    """Yields what `work` returns, ROUNDS times or more, for SECONDS or longer."""
+    started = time.perf_counter()
+    for number in itertools.count():
+        if number >= ROUNDS and time.perf_counter() - started > SECONDS:
+            return
+        yield work()
 
 
 def _fastest(work: Callable) -> float:
-    return min(seconds_of(lambda _: work(), list(range(ROUNDS + 1))))
+    work()
+    return min(_rounds(lambda: _seconds(work)))
+
+
+def _seconds(work: Callable) -> float:
+    """Returns the seconds of `work`, once."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def _endless(task, training: Training):

@@ -63,7 +63,7 @@ class Measurements:
         return tables.show(
             f"Stages were measured on {tables.dataset_title(found['data'])}, {where['threads']} thread of"
             f" {where['cpu']}, torch {where['torch']}; means of {found['batches_timed']} batches, of each the fastest"
-            f" of {found['rounds']} rounds. In the same run the machine multiplied matrices at"
+            f" of {found['rounds']} rounds or more. In the same run the machine multiplied matrices at"
             f" {ceilings['product_gflops']:,.0f} GFLOP/s and copied at {ceilings['copy_gbytes_per_s']:.0f} GB/s, read"
             f" and written.{shared}{read}"
         )
