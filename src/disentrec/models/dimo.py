@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,10 +25,12 @@ from disentrec.data.sessions import SessionBatch
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.models.base import Catalogue, SessionModel
 from disentrec.models.cooccurrence import CooccurrenceTables
+from disentrec.models.edges import Edges
 from disentrec.models.layers import (
     LastItemAttention,
     Linear,
     Propagation,
+    Sparse,
     cosine,
     dropout,
     linear,
@@ -122,6 +125,12 @@ class DIMO(SessionModel):
         self._buffer("positives", tables.positives)
         self._buffer("positive_shares", shares.astype(np.float32))
         self._buffer("negatives", tables.negatives)
+        if self._constrains_all():  # each item's lists as graphs, whose sums and products copy no row per entry
+            ends = np.repeat(np.arange(n), tables.positives.shape[1]), tables.positives.ravel()
+            self.attracting = Sparse(sp.coo_matrix((shares.astype(np.float32).ravel(), ends), shape=(n, n)))
+            self.repelling = Edges(
+                torch.arange(n).repeat_interleave(self.negatives.shape[1]), self.negatives.flatten(), (n, n)
+            )
         self._buffer("neighbours", np.where(tables.counts > 0, tables.positives + 1, -1))  # 1-based
 
         self.id_table = nn.Parameter(torch.empty(n, d))
@@ -151,17 +160,23 @@ class DIMO(SessionModel):
         return H, self.propagation(M) if self.config.propagate_modality else M
 
     def cooccurrence_loss(self, H: Tensor, items: Tensor | None = None) -> Tensor:
-        """Returns Eq. 3 in nats, (items,): every item close to what it is chosen with, far from what it is not."""
-        positives, shares, negatives = self.positives, self.positive_shares, self.negatives
+        """Returns Eq. 3 in nats, (items,): every item close to what it is chosen with, far from what it is not.
+
+        items: (m,), of a model that constrains a sample; None: all of them, of a model that constrains all.
+        """
         anchor = unit(H)
-        if items is not None:
-            positives, shares, negatives = positives[items], shares[items], negatives[items]
-        weighted = F.embedding_bag(positives, H, per_sample_weights=shares.to(H.dtype), mode="sum")
-        others = F.embedding(negatives, anchor)  # (items, lists, dim)
-        anchor = anchor if items is None else anchor[items]
-        positive = (anchor * unit(weighted)).sum(-1) / self.config.temperature
-        negative = torch.einsum("id,ijd->ij", anchor, others) / self.config.temperature
-        return torch.cat([positive[:, None], negative], 1).logsumexp(1) - positive
+        if items is None:
+            weighted = self.attracting(H)
+            negative = self.repelling.dots(anchor, anchor).view(self.negatives.shape)
+        else:
+            shares = self.positive_shares[items].to(H.dtype)
+            weighted = F.embedding_bag(self.positives[items], H, per_sample_weights=shares, mode="sum")
+            others = F.embedding(self.negatives[items], anchor)  # (items, lists, dim)
+            anchor = anchor[items]
+            negative = torch.einsum("id,ijd->ij", anchor, others)
+        positive = (anchor * unit(weighted)).sum(-1)
+        logits = torch.cat([positive[:, None], negative], 1) / self.config.temperature
+        return logits.logsumexp(1) - logits[:, 0]
 
     # --------------------------------------------------------------- sessions
 
@@ -257,11 +272,14 @@ class DIMO(SessionModel):
     def _drop(self, table: Tensor) -> Tensor:
         return dropout(table, self.config.dropout_table, self.training)
 
+    def _constrains_all(self) -> bool:
+        """Whether Eq. 3 is summed over all items, not over a sample."""
+        return self.config.constraint_items is None or self.config.constraint_items >= self.n_items
+
     def _constraint_items(self) -> Tensor | None:
-        size = self.config.constraint_items
-        if size is None or size >= self.n_items:
+        if self._constrains_all():
             return None
-        return torch.randperm(self.n_items, device=self.id_table.device)[:size]
+        return torch.randperm(self.n_items, device=self.id_table.device)[: self.config.constraint_items]
 
     def _content(self, catalogue: Catalogue) -> Tensor:
         found = [catalogue.features[name] for name in self.config.features if name in catalogue.features]
