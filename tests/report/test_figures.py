@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib import font_manager
 
-from disentrec.report.figures import figure, myst_figure
+from disentrec.report.figures import FONT, figure, myst_figure, use_own_font
 
 
 def drawn(folder, shift=0.0):
@@ -31,6 +33,15 @@ def test_every_reference_in_a_figure_has_its_target_and_glyphs_their_size(tmp_pa
     ids = re.findall(r'id="([^"]+)"', svg)
     assert set(re.findall(r'(?:href="|url\()#([^")]+)', svg)) <= set(ids) and len(ids) == len(set(ids))
     assert "scale(0.015625)" in svg
+
+
+def test_a_font_of_the_system_does_not_take_the_place_of_the_one_that_figures_are_drawn_in(monkeypatch):
+    own = font_manager.findfont(FONT)
+    assert own.startswith(mpl.get_data_path())
+    system = font_manager.FontEntry("/usr/share/fonts/Other.ttf", FONT, "normal", "normal", 400, "normal", "scalable")
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [system])
+    use_own_font()
+    assert font_manager.findfont(FONT) == own and system not in font_manager.fontManager.ttflist
 
 
 def test_a_figure_without_a_text_alternative_is_refused(tmp_path):
