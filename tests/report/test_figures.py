@@ -38,7 +38,7 @@ def test_every_reference_in_a_figure_has_its_target_and_glyphs_their_size(tmp_pa
 def test_a_font_of_the_system_does_not_take_the_place_of_the_one_that_figures_are_drawn_in(monkeypatch):
     own = font_manager.findfont(FONT)
     assert own.startswith(mpl.get_data_path())
-    system = font_manager.FontEntry("/usr/share/fonts/Other.ttf", FONT, "normal", "normal", 400, "normal", "scalable")
+    system = font_manager.FontEntry(fname="/usr/share/fonts/Other.ttf", name=FONT, size="scalable")
     monkeypatch.setattr(font_manager.fontManager, "ttflist", [system])
     use_own_font()
     assert font_manager.findfont(FONT) == own and system not in font_manager.fontManager.ttflist
