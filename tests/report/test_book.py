@@ -73,6 +73,12 @@ def test_a_chapter_is_rendered_and_a_second_execution_gives_the_same_bytes(root)
         assert word not in first.decode().replace(command, "")
 
 
+def test_a_folded_cell_keeps_what_it_is_called():
+    folded = {"tags": ["remove-input", "hide-output"], "mystnb": {"code_prompt_show": "Show the counts"}}
+    cell = nbformat.v4.new_code_cell("1", metadata=folded | {"papermill": {"duration": 1.5}})
+    assert notebooks.clean(nbformat.v4.new_notebook(cells=[cell]), "name", {}).cells[0].metadata == folded
+
+
 def test_a_failing_cell_is_named_and_the_chapter_stays_as_it_was(root):
     notebook = write_notebook(
         root / "notebooks" / "scores.ipynb",

@@ -67,8 +67,8 @@ def run_notebook(
 def clean(book: Any, name: str, shown: Mapping[str, Any]) -> Any:
     """Returns an executed notebook without what changes on every run.
 
-    Timestamps and kernel details go, cells are numbered `<name>-<n>`, the injected parameters are hidden, and
-    `{{key}}` in markdown cells becomes the value of `key` in `shown`.
+    Timestamps and kernel details go, tags and what a folded cell is called stay, cells are numbered `<name>-<n>`, the
+    injected parameters are hidden, and `{{key}}` in markdown cells becomes the value of `key` in `shown`.
     """
     book.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     for number, cell in enumerate(book.cells):
@@ -76,7 +76,8 @@ def clean(book: Any, name: str, shown: Mapping[str, Any]) -> Any:
         tags = list(cell.metadata.get("tags", []))
         if "injected-parameters" in tags and "remove-input" not in tags:
             tags.append("remove-input")
-        cell.metadata = {"tags": tags} if tags else {}
+        folding = {key: value for key, value in cell.metadata.items() if key == "mystnb"}
+        cell.metadata = folding | ({"tags": tags} if tags else {})
         if cell.cell_type == "markdown":
             for key, value in shown.items():
                 cell.source = cell.source.replace("{{" + key + "}}", str(value))
