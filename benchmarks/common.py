@@ -17,7 +17,7 @@ import torch
 
 from disentrec.data.sequences import Sequences
 from disentrec.data.sessions import SessionSplit, cases_of
-from disentrec.models.layers import linear
+from disentrec.models.kernels import linear
 from disentrec.workers import ALLOCATION
 
 RESULTS = Path(__file__).parent / "results"

@@ -26,7 +26,7 @@ from common import load_peer, product_ceiling, write
 from torch import Tensor
 
 from disentrec.models.contrast import info_nce
-from disentrec.models.layers import unit
+from disentrec.models.kernels import unit
 from disentrec.study.runner import environment
 
 N_ITEMS, DIM, TEMPERATURE, ROWS = 7050, 128, 0.5, 4096

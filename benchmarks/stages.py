@@ -34,7 +34,7 @@ from counting import Count, counted
 from disentrec import models
 from disentrec.data.protocol import Protocol
 from disentrec.data.schema import read_dataset
-from disentrec.models.layers import linear
+from disentrec.models.kernels import linear
 from disentrec.study.datasets import dataset_folder
 from disentrec.study.runner import catalogue, environment, user_catalogue
 from disentrec.training import Training, task_of

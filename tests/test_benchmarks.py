@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from disentrec.models.layers import linear
+from disentrec.models.kernels import linear
 from disentrec.paths import ROOT
 
 

@@ -157,6 +157,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", type=Path, default=Path("runs"), help="where the record is kept")
     parser.add_argument("--device", default="cpu")
     _precision(parser)
+    _compile(parser)
     parser.add_argument("--threads", type=_positive, default=1)
     _checkpoint(parser)
     parser.set_defaults(run=_run_train)
@@ -177,6 +178,7 @@ def _study(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:NUMBER; with Ray use --gpus-per-run")
     _precision(parser)
+    _compile(parser)
     parser.add_argument("--store", type=Path, default=RESULTS)
     parser.add_argument("--plan", action="store_true", help="only count the runs that are left")
     _checkpoint(parser)
@@ -193,6 +195,11 @@ def _study(parser: argparse.ArgumentParser) -> None:
 def _precision(parser: argparse.ArgumentParser) -> None:
     text = "what layers multiply in while a model is trained: float32, tf32 (NVIDIA) or bf16; the record names it"
     parser.add_argument("--precision", default="float32", help=text)
+
+
+def _compile(parser: argparse.ArgumentParser) -> None:
+    text = "training steps by torch.compile, of models of users; pays in long runs; the record names it"
+    parser.add_argument("--compile", dest="compiled", action="store_true", help=text)
 
 
 def _checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -311,9 +318,11 @@ def _run_train(options: argparse.Namespace) -> None:
         budget="own",
         encoded=encoded_for(models.configure(options.model, settings), feature_records(folder)),
     )
+    if options.compiled and not models.get(options.model).compiles:
+        raise DisentrecError(f"the steps of {options.model!r} cannot be compiled", how="Drop --compile")
     store = Store(options.store)
     store.tidy()
-    machine = {name: getattr(options, name) for name in ("threads", "device", "precision", "checkpoint")}
+    machine = {name: getattr(options, name) for name in ("threads", "device", "precision", "compiled", "checkpoint")}
     record = run(spec, folder, store, **machine)
     print(f"{record.content['status']}: {record.path}")
     print(json.dumps(record.content["metrics"]["test"], indent=1))
@@ -334,11 +343,11 @@ def _run_study(options: argparse.Namespace) -> None:
                 done, missing = sum(len(row.records) for row in rows), sum(row.missing for row in rows)
                 print(f"{paper}/{name} on {dataset}: {done} runs done, {missing} left")
         return
-    engine = partial(run_grid, device=options.device, precision=options.precision)
+    engine = partial(run_grid, device=options.device, precision=options.precision, compiled=options.compiled)
     if options.engine == "ray":
         from disentrec.study.cluster import Cluster
 
-        own = ("address", "gpus_per_run", "precision", "retries", "shared_data", "scratch")
+        own = ("address", "gpus_per_run", "precision", "compiled", "retries", "shared_data", "scratch")
         engine = Cluster(**{name: getattr(options, name) for name in own})
     study.run(names, options.datasets, jobs=options.jobs, checkpoint=options.checkpoint, engine=engine)
 

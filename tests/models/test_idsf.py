@@ -16,7 +16,7 @@ from disentrec.models import UserCatalogue, contrast
 from disentrec.models.base import PairBatch
 from disentrec.models.contrast import info_nce
 from disentrec.models.idsf import SWITCHES, IDSFConfig
-from disentrec.models.layers import unit
+from disentrec.models.kernels import unit
 
 USERS, ITEMS = 30, 40
 SMALL = {"dim": 8}

@@ -15,7 +15,7 @@ from disentrec.errors import DisentrecError
 from disentrec.models import fusion, mmsbr
 from disentrec.models.contrast import logsumexp_rows
 from disentrec.models.gaussian_price import GaussianPrice, MixturePrice, distances, price_distances
-from disentrec.models.layers import Dropout, unit
+from disentrec.models.kernels import Dropout, unit
 from disentrec.models.mmsbr import SWITCHES, MMSBRConfig
 from tests.models.worlds import batch_of, catalogue, random_sessions
 

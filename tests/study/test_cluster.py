@@ -68,7 +68,9 @@ def test_the_command_line_hands_a_study_its_cluster(monkeypatch):
     assert main(["study", "dimo/main", *options]) == 0
     assert seen["engine"] == Cluster("auto", gpus_per_run=0.25, retries=7, shared_data=True)
     assert main(["study", "dimo/main", "--device", "cuda"]) == 0
-    assert seen["engine"].func is run_grid and seen["engine"].keywords == {"device": "cuda", "precision": "float32"}
+    assert seen["engine"].func is run_grid and seen["engine"].keywords == {
+        "device": "cuda", "precision": "float32", "compiled": False,
+    }  # fmt: skip
     assert main(["study", "dimo/main", *options, "--precision", "bf16"]) == 0
     assert seen["engine"].precision == "bf16" and seen["engine"].device == "cuda"
 

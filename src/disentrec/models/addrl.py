@@ -26,7 +26,7 @@ from disentrec.models.attributes import ATTRIBUTES, Attribute, item_attributes
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.chunk_losses import ChunkLosses
 from disentrec.models.chunk_scores import AttendedItems, FusedItems, Items, softplus_sum
-from disentrec.models.layers import Linear, unit
+from disentrec.models.kernels import Linear, unit
 
 FUSIONS = ("attention", "mean")
 #: Weights of terms are the README's, for a ranking loss that is summed over batches of this size.

@@ -17,15 +17,7 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import (
-    Dropout,
-    Linear,
-    last_positions,
-    linear,
-    session_softmax,
-    unit,
-    weighted_sums,
-)
+from disentrec.models.kernels import Dropout, Linear, last_positions, linear, session_softmax, unit, weighted_sums
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ class SessionModel(nn.Module):
     task: ClassVar[str] = "session"
     name: ClassVar[str]
     Config: ClassVar[type]
+    #: Whether `--compile` has its steps compiled (training/compiled.py).
+    compiles: ClassVar[bool] = False
 
     def __init__(self, config: Any, catalogue: Catalogue) -> None:
         super().__init__()
@@ -116,6 +118,8 @@ class TopNModel(nn.Module):
     task: ClassVar[str] = "top-n"
     name: ClassVar[str]
     Config: ClassVar[type]
+    #: Whether `--compile` has its steps compiled (training/compiled.py); False where torch cannot.
+    compiles: ClassVar[bool] = True
 
     def __init__(self, config: Any, catalogue: UserCatalogue) -> None:
         super().__init__()

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import Linear, Order, SequenceEncoder, last_positions, linear
+from disentrec.models.kernels import Linear, last_positions, linear
+from disentrec.models.layers import Order, SequenceEncoder
 
 
 @dataclass(frozen=True)

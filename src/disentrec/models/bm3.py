@@ -13,7 +13,8 @@ from torch import Tensor
 
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bipartite, squared_norm, symmetric, xavier
-from disentrec.models.layers import Dropout, Sparse, cosine, linear
+from disentrec.models.kernels import Dropout, cosine, linear
+from disentrec.models.layers import Sparse
 from disentrec.models.modalities import Contents, Dense
 
 

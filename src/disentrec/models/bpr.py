@@ -8,7 +8,7 @@ from torch import Tensor
 
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bpr, penalty, xavier
-from disentrec.models.layers import linear
+from disentrec.models.kernels import linear
 
 
 @dataclass(frozen=True)

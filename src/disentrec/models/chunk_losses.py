@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from disentrec.models.attributes import Attribute
-from disentrec.models.layers import Dropout, Linear, few_log_softmax, unit
+from disentrec.models.kernels import Dropout, Linear, few_log_softmax, unit
 
 
 class ChunkLosses(nn.Module):

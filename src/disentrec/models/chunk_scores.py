@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from disentrec.models.layers import unit
+from disentrec.models.kernels import unit
 
 #: ln(2 cosh(x / 2)) for |x| <= 1 as a polynomial in x^2, interpolated at Chebyshev's points; off by less than 5e-9.
 EVEN = (6.93147184e-01, 1.24999816e-01, -5.20687963e-03, 3.43151952e-04, -2.15859753e-05)

@@ -19,16 +19,8 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import (
-    Dropout,
-    Hypergraph,
-    LastItemAttention,
-    Linear,
-    PositionReadout,
-    Sparse,
-    linear,
-    row_means,
-)
+from disentrec.models.kernels import Dropout, Linear, linear
+from disentrec.models.layers import Hypergraph, LastItemAttention, PositionReadout, Sparse, row_means
 from disentrec.models.prices import price_levels
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from disentrec.models.layers import linear
+from disentrec.models.kernels import linear
 
 #: Scores that are held at a time; 64 MB in float32.
 HELD = 1 << 24

@@ -20,7 +20,8 @@ from disentrec.data.sequences import Sequences
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
 from disentrec.models.dhcn import line_convolution, line_graph
-from disentrec.models.layers import Linear, PositionReadout, Sparse, linear, row_means, session_means, unit
+from disentrec.models.kernels import Linear, linear, session_means, unit
+from disentrec.models.layers import PositionReadout, Sparse, row_means
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from disentrec.errors import DisentrecError
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bipartite, bpr, squared_norm, symmetric, xavier
-from disentrec.models.layers import Sparse, linear
+from disentrec.models.kernels import linear
+from disentrec.models.layers import Sparse
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class DGCF(TopNModel):
     """Rows in chunks, one per intent, each propagated along the pairs by how much of a pair is for that intent."""
 
     name = "dgcf"
+    compiles = False  # torch.compile knows no sampled product of sparse matrices
     Config = DGCFConfig
 
     def __init__(self, config: DGCFConfig, catalogue: UserCatalogue) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import Hypergraph, PositionReadout, linear, session_means
+from disentrec.models.kernels import linear, session_means
+from disentrec.models.layers import Hypergraph, PositionReadout
 from disentrec.models.sr_gnn import session_nodes
 
 

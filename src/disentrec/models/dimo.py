@@ -26,18 +26,8 @@ from disentrec.errors import DisentrecError, unknown_name
 from disentrec.models.base import Catalogue, SessionModel
 from disentrec.models.cooccurrence import CooccurrenceTables
 from disentrec.models.edges import Edges
-from disentrec.models.layers import (
-    LastItemAttention,
-    Linear,
-    Propagation,
-    Sparse,
-    cosine,
-    dropout,
-    linear,
-    lookup,
-    session_means,
-    unit,
-)
+from disentrec.models.kernels import Linear, cosine, dropout, linear, lookup, session_means, unit
+from disentrec.models.layers import LastItemAttention, Propagation, Sparse
 
 LN10 = math.log(10)
 

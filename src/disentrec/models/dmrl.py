@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from disentrec.errors import DisentrecError
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bpr, squared_norm, xavier
-from disentrec.models.layers import softplus
+from disentrec.models.kernels import softplus
 from disentrec.models.modalities import Contents, Dense
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from disentrec.data.interactions import Pairs
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bipartite, bpr, symmetric, xavier
-from disentrec.models.layers import Sparse, linear
+from disentrec.models.kernels import linear
+from disentrec.models.layers import Sparse
 from disentrec.models.modalities import Contents, similar_items
 
 

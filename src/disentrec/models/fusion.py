@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from disentrec.models.layers import Dropout, Linear, few_softmax, linear
+from disentrec.models.kernels import Dropout, Linear, few_softmax, linear
 
 KINDS = ("pivot", "transformer", "gate", "concat")
 #: Items fused at a time, few enough for a processor's cache, and items up to which all of it is kept for the gradient;

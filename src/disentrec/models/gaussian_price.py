@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from disentrec.models.layers import Dropout, Linear, linear, lookup
+from disentrec.models.kernels import Dropout, Linear, linear, lookup
 
 #: Both Gaussians of a mixture weigh the same.
 KINDS = ("gaussian", "point", "laplace", "mixture")

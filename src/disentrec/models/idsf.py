@@ -25,7 +25,8 @@ from disentrec.errors import DisentrecError, unknown_name
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.contrast import info_nce
 from disentrec.models.graphs import bipartite, bpr, squared_norm, symmetric, xavier
-from disentrec.models.layers import Linear, Sparse, linear, row_means, unit
+from disentrec.models.kernels import Linear, linear, unit
+from disentrec.models.layers import Sparse, row_means
 
 FUSIONS = ("first", "head")
 
@@ -119,6 +120,7 @@ class IDSF(TopNModel):
     """See the module's docstring. A single modality has nothing to be fused with: its gates are left out."""
 
     name = "idsf"
+    compiles = False  # the contrast over all items picks its blocks' largest scores by NumPy
     Config = IDSFConfig
 
     def __init__(self, config: IDSFConfig, catalogue: UserCatalogue) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.edges import Edges
 from disentrec.models.graphs import bipartite, bpr, squared_norm, symmetric, xavier
-from disentrec.models.layers import Sparse, linear
+from disentrec.models.kernels import linear
+from disentrec.models.layers import Sparse
 from disentrec.models.modalities import Contents, by_degree, cosines, nearest_edges, similar_items
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
 from disentrec.models.edges import Edges
-from disentrec.models.layers import Dropout, GRUCell, Linear, last_row, linear, session_softmax, weighted_sums
+from disentrec.models.kernels import Dropout, Linear, last_row, linear, session_softmax, weighted_sums
+from disentrec.models.layers import GRUCell
 from disentrec.models.sr_gnn import node_numbers, session_nodes
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bipartite, bpr, penalty, symmetric, xavier
-from disentrec.models.layers import Sparse, linear
+from disentrec.models.kernels import linear
+from disentrec.models.layers import Sparse
 
 
 @dataclass(frozen=True)

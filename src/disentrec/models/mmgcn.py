@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bipartite, bpr, squared_norm, xavier
-from disentrec.models.layers import Sparse, linear, row_means
+from disentrec.models.kernels import linear
+from disentrec.models.layers import Sparse, row_means
 from disentrec.models.modalities import Contents, Dense
 
 

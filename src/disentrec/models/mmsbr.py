@@ -29,7 +29,7 @@ from disentrec.models.base import Catalogue, SessionModel
 from disentrec.models.contrast import logsumexp_rows
 from disentrec.models.fusion import Fusion
 from disentrec.models.gaussian_price import build_price, price_distances
-from disentrec.models.layers import Linear, linear, session_means, unit, weighted_sums
+from disentrec.models.kernels import Linear, linear, session_means, unit, weighted_sums
 from disentrec.models.prices import BINNINGS, price_levels
 
 LN10 = math.log(10)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from disentrec.errors import DisentrecError
 from disentrec.models.base import UserCatalogue
 from disentrec.models.edges import Edges
-from disentrec.models.layers import Linear, linear
+from disentrec.models.kernels import Linear, linear
 
 #: Similarities held at a time while neighbours are sought, 64 MB of them.
 HELD = 2**24

@@ -22,7 +22,7 @@ from disentrec.data.sessions import SessionBatch
 from disentrec.errors import DisentrecError
 from disentrec.models.base import Catalogue, SessionModel
 from disentrec.models.edges import Edges
-from disentrec.models.layers import (
+from disentrec.models.kernels import (
     Dropout,
     Linear,
     arange_of,

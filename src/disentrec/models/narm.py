@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import GRU, Dropout, Linear, last_positions, linear, weighted_sums
+from disentrec.models.kernels import Dropout, Linear, last_positions, linear, weighted_sums
+from disentrec.models.layers import GRU
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bipartite, bpr, squared_norm, symmetric, xavier
-from disentrec.models.layers import Dropout, Sparse, linear
+from disentrec.models.kernels import Dropout, linear
+from disentrec.models.layers import Sparse
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bipartite, squared_norm, symmetric, xavier
-from disentrec.models.layers import Sparse, linear, unit
+from disentrec.models.kernels import linear, unit
+from disentrec.models.layers import Sparse
 from disentrec.models.modalities import Contents, Dense
 
 

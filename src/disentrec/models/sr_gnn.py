@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
 from disentrec.models.edges import Edges
-from disentrec.models.layers import GRUCell, Linear, last_positions, linear, weighted_sums
+from disentrec.models.kernels import Linear, last_positions, linear, weighted_sums
+from disentrec.models.layers import GRUCell
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from disentrec.data.sessions import SessionBatch
 from disentrec.errors import DisentrecError
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import Linear, dropout, last_positions, linear, session_means
+from disentrec.models.kernels import Linear, dropout, last_positions, linear, session_means
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from disentrec.data.sessions import SessionBatch
 from disentrec.errors import DisentrecError
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.layers import Dropout, Linear, Order, SequenceEncoder, last_positions, linear, unit
+from disentrec.models.kernels import Dropout, Linear, last_positions, linear, unit
+from disentrec.models.layers import Order, SequenceEncoder
 
 
 @dataclass(frozen=True)

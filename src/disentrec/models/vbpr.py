@@ -13,7 +13,7 @@ from torch import Tensor
 
 from disentrec.models.base import PairBatch, TopNModel, UserCatalogue
 from disentrec.models.graphs import bpr, squared_norm, xavier
-from disentrec.models.layers import linear
+from disentrec.models.kernels import linear
 from disentrec.models.modalities import Contents, Dense
 
 

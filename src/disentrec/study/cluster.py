@@ -40,6 +40,8 @@ class Cluster:
     gpus_per_run: float = 0.0
     #: What layers multiply in (devices.PRECISIONS).
     precision: str = "float32"
+    #: Steps by torch.compile, of models that can be.
+    compiled: bool = False
     #: So often is a run begun again whose process or machine was lost. One that raises is not.
     retries: int = 3
     #: Every machine sees the dataset folders under the same path: nothing is sent.
@@ -118,7 +120,8 @@ class Cluster:
             runtime_env={"env_vars": variables},
         )
         options = {
-            "threads": threads, "device": self.device, "precision": self.precision, "checkpoint": checkpoint,
+            "threads": threads, "device": self.device, "precision": self.precision, "compiled": self.compiled,
+            "checkpoint": checkpoint,
         }  # fmt: skip
         return lambda spec, data: remote.remote(spec, data, package_digest(), self.scratch, options)
 

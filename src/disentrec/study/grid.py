@@ -32,18 +32,19 @@ def run_grid(
     threads: int = 1,
     device: str = "cpu",
     precision: str = "float32",
+    compiled: bool = False,
     checkpoint: float = CHECKPOINT_SECONDS,
 ) -> list[RunRecord]:
     """Returns the records of all specs, running those the store does not hold.
 
-    `folders` gives the dataset folder of a name. On a GPU (`device` "cuda") the `jobs` runs share it. `precision`: as
-    for `run`. A run that raises
-    stops the grid with its own error; runs finished so far stay. A run that another grid is at is left to it, and
-    waited for in the end. Raises DisentrecError when workers die in every round.
+    `folders` gives the dataset folder of a name. On a GPU (`device` "cuda") the `jobs` runs share it. `precision`,
+    `compiled`: as for `run`. A run that raises stops the grid with its own error; runs finished so far stay. A run that
+    another grid is at is left to it, and waited for in the end. Raises DisentrecError when workers die in every round.
     """
     check_device(device)
     check_precision(precision, device)
-    options = {"threads": threads, "device": device, "precision": precision, "checkpoint": checkpoint}
+    machine = {"threads": threads, "device": device, "precision": precision, "compiled": compiled}
+    options = machine | {"checkpoint": checkpoint}
     store.tidy()
     unique = {spec.hash: spec for spec in specs}
     missing = [spec for spec in unique.values() if spec not in store]

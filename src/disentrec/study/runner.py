@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -46,12 +46,14 @@ def run(
     threads: int = 1,
     device: str = "cpu",
     precision: str = "float32",
+    compiled: bool = False,
     checkpoint: float = CHECKPOINT_SECONDS,
     wait: bool = True,
 ) -> RunRecord | None:
     """Returns the record of `spec`, from the store if it is there, else by running it.
 
-    `device`, `threads` and `precision` (devices.PRECISIONS) are the machine's, not the spec's; the record names them.
+    `device`, `threads`, `precision` (devices.PRECISIONS) and `compiled` (steps by torch.compile, of models that can be)
+    are the machine's, not the spec's; the record names them.
 
     One process alone runs a spec; while another one does, this one waits for its record, or returns None at once
     without `wait`. A run that was killed goes on from its checkpoint. Raises DisentrecError if `folder` holds other
@@ -62,20 +64,29 @@ def run(
         return record
     check_device(device)
     check_precision(precision, device)
+    compiled = compiled and models.get(spec.model).compiles
+    machine = Machine(threads, device, precision, compiled)
     with claim(store.unfinished(spec, "lock"), wait=wait) as mine:
         if not mine:
             return None
-        kept = Checkpoint(store.unfinished(spec, "safetensors"), _key(threads, device, precision), checkpoint)
-        record = store.get(spec) or _run(spec, folder, store, threads, device, precision, kept)
+        kept = Checkpoint(store.unfinished(spec, "safetensors"), _key(machine), checkpoint)
+        record = store.get(spec) or _run(spec, folder, store, machine, kept)
         kept.remove()
         return record
 
 
-def _run(
-    spec: RunSpec, folder: Path, store: Store, threads: int, device: str, precision: str, checkpoint: Checkpoint
-) -> RunRecord:
+class Machine(NamedTuple):
+    """What a run is computed on, and how."""
+
+    threads: int
+    device: str
+    precision: str
+    compiled: bool
+
+
+def _run(spec: RunSpec, folder: Path, store: Store, machine: Machine, checkpoint: Checkpoint) -> RunRecord:
     started = time.perf_counter()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(machine.threads)
     kind = models.get(spec.model).task
     dataset, task = _load(folder, kind, spec.protocol)
     if dataset.fingerprint != spec.fingerprint:
@@ -87,7 +98,9 @@ def _run(
     known = (catalogue if kind == "session" else user_catalogue)(dataset, task.split, spec.encoded)
     model = models.build(spec.model, spec.settings, known, spec.seed)
     before = _analysis(model, dataset, task, spec) if spec.analyse is True else None
-    result = train(model, task, spec.training, spec.seed, device, checkpoint, precision)
+    result = train(
+        model, task, spec.training, spec.seed, machine.device, checkpoint, machine.precision, machine.compiled
+    )
     scoring = time.perf_counter()
     metrics, arrays = _score(model, task, spec, result)
     scored = time.perf_counter()
@@ -113,9 +126,9 @@ def _run(
             "test_s": round(scored - scoring, 3),
             "total_s": round(time.perf_counter() - started, 2),
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-            **({} if device == "cpu" else {"peak_gpu_mb": round(torch.cuda.max_memory_allocated() / 2**20)}),
+            **({} if machine.device == "cpu" else {"peak_gpu_mb": round(torch.cuda.max_memory_allocated() / 2**20)}),
         },
-        "environment": environment(threads, device, precision),
+        "environment": environment(*machine),
         "commit": commit(),
     }
     return store.save(spec, content, arrays)
@@ -202,7 +215,7 @@ def _score(
     return {"valid": valid, "test": task.metrics(ranks, "test", spec.training)}, arrays
 
 
-def environment(threads: int, device: str, precision: str = "float32") -> dict[str, Any]:
+def environment(threads: int, device: str, precision: str = "float32", compiled: bool = False) -> dict[str, Any]:
     """Returns what a number may depend on besides the spec."""
     names = ("torch", "numpy", "scipy", "disentrec")
     return {
@@ -213,12 +226,13 @@ def environment(threads: int, device: str, precision: str = "float32") -> dict[s
         "cpu": _cpu(),
         "system": platform.system(),
         **({} if precision == "float32" else {"precision": precision}),
+        **({"compiled": True} if compiled else {}),
     }
 
 
-def _key(threads: int, device: str, precision: str) -> str:
+def _key(machine: Machine) -> str:
     """Returns what besides the spec a training must share with the checkpoint it goes on from."""
-    return json.dumps({**environment(threads, device, precision), "code": package_digest()}, sort_keys=True)
+    return json.dumps({**environment(*machine), "code": package_digest()}, sort_keys=True)
 
 
 @lru_cache(maxsize=1)

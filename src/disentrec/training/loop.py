@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,6 +62,7 @@ def train(
     device: str = "cpu",
     checkpoint: Checkpoint | None = None,
     precision: str = "float32",
+    compiled: bool = False,
 ) -> TrainingResult:
     """Trains `model` in place and leaves it in the selected state.
 
@@ -67,7 +70,7 @@ def train(
     at. Under `select_on_test` every epoch is scored on test, as released (DIMO main.py:61-73), and the last state
     stays. A non-finite loss ends the training with status "diverged". With a `checkpoint`, a training that was killed
     goes on after its last kept epoch, to the same numbers. `precision`: one of devices.PRECISIONS; epochs are ranked in
-    float32 whatever it is.
+    float32 whatever it is. `compiled`: steps by torch.compile, for a model that `compiles`.
     """
     result = TrainingResult()
     protocol = task.protocol
@@ -76,6 +79,11 @@ def train(
         return _score_untrained(model, task, training, result)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
+    losses_of = model.losses
+    if compiled and model.compiles:
+        from disentrec.training.compiled import CompiledLosses  # takes seconds to import
+
+        losses_of = CompiledLosses(model, training.batch_size, device)
     optimiser = torch.optim.Adam(
         model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
     )
@@ -92,7 +100,7 @@ def train(
         if isinstance(model, TopNModel):
             model.begin_epoch(epoch)
         with trained_in(precision):
-            losses = _run_epoch(model, task, training, optimiser, rng, device, precision)
+            losses = _run_epoch(model, losses_of, task, training, optimiser, rng, device, precision)
         result.train_seconds += time.perf_counter() - started
         # A last step can break the weights after every loss was fine: both are looked at before anything is ranked.
         if not all(map(math.isfinite, losses.values())) or not _finite(model):
@@ -120,6 +128,7 @@ def train(
 
 def _run_epoch(
     model: SessionModel | TopNModel,
+    losses_of: Callable[[Any], dict[str, torch.Tensor]],
     task: Task,
     training: Training,
     optimiser: torch.optim.Optimizer,
@@ -133,7 +142,7 @@ def _run_epoch(
     for batch in task.batches(training, rng):
         batch = batch.planned(model.plan(batch)).to(device)
         with mixed(device, precision):
-            terms = model.losses(batch)
+            terms = losses_of(batch)
         terms = {name: term.to(torch.promote_types(term.dtype, torch.float32)) for name, term in terms.items()}
         optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()

@@ -72,19 +72,18 @@ class Shortcuts:
         for name, found in self.engines.get("models", {}).items():
             compiled, batched = found["compiled"], found["batched"]
             rows.append([
-                label(name), milliseconds(found["eager_ms"]), milliseconds(found["own_products_ms"]),
+                label(name), milliseconds(found["eager_ms"]),
                 milliseconds(compiled["ms"]) if "ms" in compiled else "refused",
                 f"{compiled['compile_s']:.0f}" if "ms" in compiled else "–",
                 milliseconds(batched["ms_per_seed"]) if "ms_per_seed" in batched else "refused",
             ])  # fmt: skip
         if not rows:
             return None
-        header = ["", "as trained", "torch's products", "compiled", "compiling, s", "per seed"]
+        header = ["", "as trained", "compiled", "compiling, s", "per seed"]
         caption = (
-            f"Milliseconds of a training step of {self.engines['batch_size']:,} cases: as the package trains; with"
-            " torch's own matrix products, which the other two need; under torch.compile, with the seconds before"
-            f" its first epoch; and of {self.engines['seeds']} seeds as one model by torch.func.vmap, for each of"
-            " them. Refused: torch cannot."
+            f"Milliseconds of a training step of {self.engines['batch_size']:,} cases: as the package trains; under"
+            " torch.compile, with the seconds before its first epoch; and of"
+            f" {self.engines['seeds']} seeds as one model by torch.func.vmap, for each of them. Refused: torch cannot."
         )
         return tables.show(tables.myst_table(header, rows, caption, "tbl-costs-engines"))
 
@@ -112,7 +111,7 @@ class Shortcuts:
         refused = [label(name) for name, batched in asked.items() if "refused" in batched]
         if refused:
             said.append(f"{labels(refused)} cannot be mapped over seeds: they draw masks or sum over neighbours by")
-            said.append("operators that `vmap` does not know.")
+            said.append("operators that `vmap` does not know, or read sessions, of another shape for every seed.")
         where = self.engines["environment"]
         return tables.show(f"{' '.join(said)} Measured on {_machine(where)}; {_no_gpu(where)}".rstrip())
 

@@ -44,7 +44,7 @@ PER_CAUSE, LENGTHS = 15, (2, 6)
 TARGET = Path("book") / "_static" / "explore" / "data.js"
 #: Code whose change means other data; the rest of the package does not touch this page.
 SOURCES = (
-    "report/explore/export.py", "report/explore/sprites.py", "models/dimo.py", "models/layers.py",
+    "report/explore/export.py", "report/explore/sprites.py", "models/dimo.py", "models/layers.py", "models/kernels.py",
     "models/cooccurrence.py", "evaluation/explanations.py", "data/bazaar/pictures.py",
 )  # fmt: skip
 LARGEST = np.iinfo(np.int16).max

@@ -25,7 +25,7 @@ from disentrec.data.sessions import SessionBatch
 from disentrec.models.addrl import ADDRL
 from disentrec.models.dimo import DIMO
 from disentrec.models.idsf import IDSF
-from disentrec.models.layers import unit
+from disentrec.models.kernels import unit
 from disentrec.models.mmsbr import MMSBR
 from disentrec.models.two_towers import TwoTowers
 from disentrec.models.vbpr import VBPR
