@@ -8,6 +8,9 @@ os.environ |= {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "PYTHONHASHSEED": "0
 
 from pathlib import Path
 
+import disentrec  # noqa: F401  (before NumPy: it says how NumPy multiplies)
+
+# isort: split
 import pytest
 import torch
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from disentrec import processor
 from disentrec.encode.chunks import file_hash
 from disentrec.encode.network import ARCHITECTURES
 from disentrec.errors import DisentrecError
@@ -57,6 +58,7 @@ def examine(root: Path = ROOT, data: Path = DATA, results: Path = RESULTS, *, fu
         lambda: places({"repository": root, "data": data, "results": results}),
         memory,
         threads,
+        kernels,
         lambda: records(Store(results)),
     ]
     return [finding for check in checks for finding in check()]
@@ -213,6 +215,19 @@ def threads() -> Iterator[Finding]:
         yield Finding("threads", WARNING, text, how)
     else:
         yield Finding("threads", OK, text)
+
+
+def kernels() -> Iterator[Finding]:
+    """Yields whether NumPy multiplies as it did when the published data were made."""
+    (kind,) = processor.KERNELS.values()
+    if not processor.capable():
+        text = f"NumPy cannot multiply by the kernels of the published data ({kind}, AVX2) on this processor"
+        yield Finding("kernels", WARNING, text, "Features made here may differ in their last digits, and make new runs")
+    elif not processor.settled():
+        text = f"NumPy multiplies by other kernels than those of the published data ({kind})"
+        yield Finding("kernels", WARNING, text, "Unset OPENBLAS_CORETYPE")
+    else:
+        yield Finding("kernels", OK, f"NumPy multiplies as for the published data ({kind})")
 
 
 def records(store: Store) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from disentrec import processor
 from disentrec.data.drafts import claim, draft_of
 from disentrec.devices import check_precision
 from disentrec.errors import DisentrecError
@@ -112,6 +113,7 @@ class Cluster:
     def _task(self, ray: ModuleType, threads: int, checkpoint: float) -> Callable:
         """Returns what submits a run: (spec, the data set's name, its folder or what was sent) -> reference."""
         variables = ALLOCATION | {"OMP_NUM_THREADS": str(threads)}  # as for local workers
+        variables |= processor.KERNELS if processor.capable() else {}
         remote = ray.remote(_work).options(
             num_cpus=threads,
             num_gpus=self.gpus_per_run,

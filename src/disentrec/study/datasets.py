@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+from disentrec import processor
 from disentrec.data.drafts import claim
 from disentrec.errors import DisentrecError, unknown_name
 from disentrec.paths import DATA
@@ -28,6 +32,8 @@ def dataset_folder(name: str, root: Path = DATA) -> Path:
     if (folder / "dataset.json").exists():
         return folder
     if source.source == "bazaar":
+        if not processor.settled():
+            return _made_apart(name, root)
         from disentrec.data.bazaar import BazaarParameters, write_bazaar
 
         with claim(root / f".{name}.lock"):
@@ -40,6 +46,17 @@ def dataset_folder(name: str, root: Path = DATA) -> Path:
         how=f"Get it with: disentrec data import FOLDER/{source.folder} --name {name}"
         " (book/how_to_run.md says where such folders come from)",
     )
+
+
+def _made_apart(name: str, root: Path) -> Path:
+    """Makes an embedded data set in a process that multiplies as the published ones did, and returns the folder."""
+    make = "import sys; from disentrec.study import datasets as d; d.dataset_folder(sys.argv[1], d.Path(sys.argv[2]))"
+    command = [sys.executable, "-c", make, name, str(Path(root).resolve())]
+    done = subprocess.run(command, env=os.environ | processor.KERNELS, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["it ended without a word"]
+        raise DisentrecError(f"the data set {name!r} could not be made: {said[-1]}", where=root / name)
+    return root / name
 
 
 def import_dataset(name: str, origin: Path, root: Path = DATA, *, overwrite: bool = False) -> Path:

@@ -93,7 +93,7 @@ def _run(spec: RunSpec, folder: Path, store: Store, machine: Machine, checkpoint
         raise DisentrecError(
             f"the data changed: the spec names {spec.fingerprint[:12]}, the folder holds {dataset.fingerprint[:12]}",
             where=folder,
-            how="Make the specs again from this folder, or restore the data",
+            how="Make the specs again from this folder, or restore the data; an embedded set is made anew if deleted",
         )
     known = (catalogue if kind == "session" else user_catalogue)(dataset, task.split, spec.encoded)
     model = models.build(spec.model, spec.settings, known, spec.seed)
@@ -246,11 +246,14 @@ def package_digest() -> str:
 
 @lru_cache(maxsize=1)
 def _cpu() -> str:
-    """Returns the processor's name and instruction set, without the machine's name."""
+    """Returns the processor's name, generation and instruction set, without the machine's name."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    lines = [line.partition(":") for line in info.read_text().splitlines()] if info.exists() else []
+    said = {name.strip(): value.strip() for name, _, value in lines}
+    # On a rented machine the name alone may be no more than "AMD EPYC".
+    found = [f"{name} {said[name]}" for name in ("cpu family", "model") if name in said]
+    generation = f" ({', '.join(found).removeprefix('cpu ')})" if found else ""
+    return f"{said.get('model name', platform.machine())}{generation}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 @lru_cache(maxsize=1)
