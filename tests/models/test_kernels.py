@@ -14,6 +14,7 @@ from disentrec.models.kernels import (
     session_means,
     session_softmax,
     softplus,
+    tanh,
     weighted_sums,
 )
 from tests.models.gradients import same_with_gradients
@@ -35,6 +36,14 @@ def test_softplus_with_gradient_is_the_library_s():
     assert torch.equal(softplus(x), F.softplus(x))
     (gradient,) = torch.autograd.grad(softplus(x).sum(), x)
     assert torch.allclose(gradient, x.detach().sigmoid())
+
+
+def test_a_tangent_without_gradient_is_the_library_s():
+    x = torch.cat([torch.linspace(-20, 20, 100_001), torch.tensor([-1e4, 0.0, 1e4])])
+    with torch.no_grad():
+        assert (tanh(x) - x.double().tanh()).abs().max() <= 2e-7
+        assert torch.equal(tanh(x.double()), x.double().tanh())
+    assert torch.equal(tanh(x), x.tanh())
 
 
 # ------------------------------------------------------------- the faster library

@@ -7,9 +7,7 @@ import json
 import pytest
 
 from disentrec.report.across.shortcuts import Shortcuts
-from disentrec.report.pages import versions_text
 from disentrec.report.tables import myst_table
-from disentrec.study.store import Store
 
 WHERE = {"threads": 1, "cpu": "a processor", "device": "cpu", "torch": "2"}
 
@@ -72,23 +70,6 @@ def test_nothing_is_said_of_what_was_not_measured(tmp_path):
     assert page.precision_table() is None and page.engine_table() is None
     assert "python -m benchmarks precision" in page.precision_reading().data
     assert "python -m benchmarks engines" in page.engine_reading().data
-
-
-def test_two_versions_differ_like_two_seeds(tmp_path):
-    task = {
-        "metric": "mrr@20", "runs": 8, "models": 2, "mean": -0.024, "standard_error": 0.036, "spread": 0.48,
-        "spread_of_seeds": 0.365, "median_train_s": [9.9, 6.2], "total_s": [7200, 3600],
-    }  # fmt: skip
-    record = {
-        "before": ["0.1.0", "0.3.0"], "after": ["0.4.0"], "data": ["bazaar-demo"], "pairs": 10, "without_parameters": 2,
-        "of_these_equal": 2, "tasks": {"session": task},
-    }  # fmt: skip
-    assert "not compared yet" in versions_text(Store(tmp_path), tmp_path)
-    (tmp_path / "versions.json").write_text(json.dumps(record))
-    text = versions_text(Store(tmp_path), tmp_path)
-    assert "10 runs (Bazaar) were made by 0.1.0 and 0.3.0 and made again by 0.4.0. All 2 of models without" in text
-    assert "-0.02 ± 0.04 points of MRR@20" in text.replace("−", "-")
-    assert "0.48; two runs that differ in nothing but their seed do by 0.52." in text
 
 
 def test_a_caption_that_would_end_its_table_is_refused():

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from disentrec.data.sessions import SessionBatch
 from disentrec.models.base import Catalogue, SessionModel
-from disentrec.models.kernels import Dropout, Linear, last_positions, linear, session_softmax, unit, weighted_sums
+from disentrec.models.kernels import Dropout, Linear, last_positions, linear, session_softmax, tanh, unit, weighted_sums
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class AttenMixer(SessionModel):
         means = last_means(rows, batch, self.config.levels)
         asked = torch.cat([query(means[:, level]) for level, query in enumerate(self.queries)], 1)
         heads = self.config.heads
-        query = F.embedding(batch.session, torch.tanh(asked))  # (positions, levels dim)
+        query = F.embedding(batch.session, tanh(asked))  # (positions, levels dim)
         query = query.unflatten(-1, (self.config.levels, heads, -1))
         key = self.key(rows).unflatten(-1, (1, heads, -1))
         return session_softmax((query * key).sum(-1) / math.sqrt(key.shape[-1]), batch.session, len(batch.length))

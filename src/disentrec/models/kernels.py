@@ -111,6 +111,13 @@ def softplus(x: Tensor) -> Tensor:
     return x.relu().sub_(x.abs().sigmoid_().sub_(1).log1p_())  # log1p: log itself can be a slower library's
 
 
+def tanh(x: Tensor) -> Tensor:
+    """Returns the hyperbolic tangent, as x; without gradient by a sigmoid, which is faster, and off by at most 2e-7."""
+    if torch.is_grad_enabled() or x.dtype != torch.float32:
+        return torch.tanh(x)
+    return (2 * x).sigmoid_().mul_(2).sub_(1)
+
+
 def unit(x: Tensor) -> Tensor:
     """Returns rows of length 1; a zero row stays zero (norms are clipped at 1e-8, as in torch's cosine)."""
     return x / x.norm(dim=-1, keepdim=True).clamp(min=1e-8)

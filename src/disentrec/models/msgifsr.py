@@ -112,8 +112,9 @@ class MSGIFSR(SessionModel):
         """Returns log-probabilities of all items, (batch, n_items)."""
         plan = self.plan_of(batch)
         sessions = self.sessions(batch, plan)
-        # Exponentials are taken once: the softmaxes' sums are over them, and the levels' mixture, too.
-        found = self.logits(sessions).exp()  # (batch, levels, n_items)
+        # Exponentials are taken once: the softmaxes' sums are over them, and the levels' mixture, too. They are torch's
+        # 2^x, which takes a third of the time of its e^x.
+        found = self.logits(sessions, 1 / math.log(2)).exp2()  # (batch, levels, n_items)
         own = self.of_session(found, plan, 0)
         within, outside = self.shares(sessions, found.sum(2).log(), own.sum(2).log())
         weights = (outside + self.fusion_weights()).exp()[:, None]  # (batch, 1, levels)
@@ -137,9 +138,9 @@ class MSGIFSR(SessionModel):
         found = logits + torch.where(inside, within, outside) + self.fusion_weights()
         return {"ce": -found.logsumexp(1).mean()}
 
-    def logits(self, sessions: Tensor) -> Tensor:
-        """Returns w_k times the cosines of sessions and items, (batch, levels, n_items)."""
-        return linear(self.config.scale * unit(self.dropout(sessions)), unit(self.table))
+    def logits(self, sessions: Tensor, unit_of: float = 1.0) -> Tensor:
+        """Returns w_k times the cosines of sessions and items, times `unit_of`, (batch, levels, n_items)."""
+        return linear(unit_of * self.config.scale * unit(self.dropout(sessions)), unit(self.table))
 
     def of_session(self, values: Tensor, plan: Plan, filling: float) -> Tensor:
         """Returns the values of each session's distinct items, (batch, levels, length), `filling` after the last."""

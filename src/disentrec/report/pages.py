@@ -6,7 +6,6 @@ Pages include them (`{include}`), so a number in prose is computed from records 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,11 @@ from matplotlib.figure import Figure
 from disentrec import models
 from disentrec.data.drafts import write_atomically
 from disentrec.evaluation.metrics import per_case
-from disentrec.report.across.cross import labels
-from disentrec.report.endurance import inputs_text, kills_table, measurement
+from disentrec.report.endurance import inputs_text, kills_table
 from disentrec.report.figures import BLUE, GREEN, INK, MUTED, ORANGE, RED, STYLE, figure, myst_figure
 from disentrec.report.limits import limits_table
 from disentrec.report.models.overview import models_tables
+from disentrec.report.sameness import processors_text, versions_text
 from disentrec.report.scorecard import HEADER, VERDICTS, scorecard_row, scorecard_table
 from disentrec.report.tables import dataset_title, known_optimum, metric_title, myst_table, plain_table, signed
 from disentrec.study import RowResult, load_paper, paper_names, planned
@@ -54,6 +53,7 @@ def write_pages(store: Path | str, folder: Path, entries: Sequence[dict[str, Any
     _write(folder / "kills.md", kills_table(measured))
     _write(folder / "wrong_files.md", inputs_text(measured))
     _write(folder / "versions.md", versions_text(Store(store), measured))
+    _write(folder / "processors.md", processors_text(measured))
 
 
 def write_readme(path: Path, entries: Sequence[dict[str, Any]]) -> None:
@@ -253,34 +253,6 @@ def rerun_table(published: Store, here: Store) -> str:
     header += ["Largest Δ Prec@20 (users: NDCG@20)", "Largest Δ MRR@20 (Recall@20)", "Minutes"]
     caption = "The study of the embedded shop, run again on this machine. Differences Δ in percentage points."
     return myst_table(header, rows, caption, "tbl-rerun")
-
-
-def versions_text(store: Store, measured: Path) -> str:
-    """Returns which versions of the package made the records, and what two of them were found to give."""
-    counts = Counter(record.content["environment"]["disentrec"] for record in store.records())
-    made = labels([f"{count:,} were made by version {version}" for version, count in sorted(counts.items())])
-    said = [f"Of the published records, {made}."] if counts else []
-    found = measurement(measured, "versions")
-    if not found:
-        return " ".join([*said, "Two versions were not compared yet: `python -m benchmarks versions`."]) + "\n"
-    before, after = (labels([f"{version}" for version in found[side]]) for side in ("before", "after"))
-    where = "; ".join(dataset_title(name) for name in found["data"])
-    equal, alike = found["of_these_equal"], found["without_parameters"]
-    same = "All" if equal == alike else f"{equal} of the"
-    said.append(
-        f"{found['pairs']} runs ({where}) were made by {before} and made again by {after}. {same} {alike} of models"
-        " without parameters agree to the last digit."
-    )
-    for task in found["tasks"].values():
-        chance = 2**0.5 * task["spread_of_seeds"]
-        first, then = task["total_s"]
-        said.append(
-            f"The other {task['runs']}, of {task['models']} models, differ by {signed(task['mean'] / 100)}"
-            f" ± {task['standard_error']:.2f} points of {metric_title(task['metric'])} on average, with a standard"
-            f" deviation of {task['spread']:.2f}; two runs that differ in nothing but their seed do by {chance:.2f}."
-            f" They took {first / 3600:.1f} hours of one core before and {then / 3600:.1f} after."
-        )
-    return " ".join(said) + "\n"
 
 
 def _left(store: Path | str) -> dict[tuple[str, str], list[list[str]]]:
