@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 
@@ -45,8 +46,8 @@ def claim(identifier, paper, verdict):
     }
 
 
-def save(store, seed, mrr, model="pop", status="finished"):
-    spec = RunSpec(model, "bazaar-demo", "abc", seed=seed)
+def save(store, seed, mrr, model="pop", status="finished", fingerprint="abc"):
+    spec = RunSpec(model, "bazaar-demo", fingerprint, seed=seed)
     metrics = {"test": {"prec@20": 0.5, "mrr@20": mrr}}
     content = {"spec": spec.to_json(), "status": status, "metrics": metrics, "timing": {"total_s": 90.0}}
     store.save(spec, content, {"test_rank": np.ones(2, np.float32)})
@@ -166,6 +167,15 @@ def test_runs_made_again_are_compared_one_by_one(tmp_path):
     save(here, 9, 0.3)  # never published
     row = next(line for line in rerun_table(published, here).splitlines() if line.startswith("| pop"))
     assert row == "| pop | Bazaar | 4 | 1 of 3 | +0.000 | −0.250 | 6.0 |"
+
+
+def test_runs_on_data_whose_last_digits_differ_are_compared_too(tmp_path):
+    published, here = Store(tmp_path / "published"), Store(tmp_path / "here")
+    (published.root / "datasets").mkdir(parents=True)
+    (published.root / "datasets" / "bazaar-demo.json").write_text(json.dumps({"fingerprint": "abc"}))
+    save(published, 1, 0.2)
+    save(here, 1, 0.21, fingerprint="abd")
+    assert "| pop | Bazaar | 1 | 0 of 1 |" in rerun_table(published, here)
 
 
 def test_without_a_rerun_the_page_says_how_to_make_one(tmp_path):

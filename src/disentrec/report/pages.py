@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from disentrec.report.models.overview import models_tables
 from disentrec.report.sameness import processors_text, versions_text
 from disentrec.report.scorecard import HEADER, VERDICTS, scorecard_row, scorecard_table
 from disentrec.report.tables import dataset_title, known_optimum, metric_title, myst_table, plain_table, signed
-from disentrec.study import RowResult, load_paper, paper_names, planned
-from disentrec.study.cases import known_cases
+from disentrec.study import RowResult, RunSpec, load_paper, paper_names, planned
+from disentrec.study.cases import known_cases, known_dataset
 from disentrec.study.store import Store
 from disentrec.study.study import selection_metric
 
@@ -234,7 +235,7 @@ def write_rerun(store: Path | str, rerun: Path, target: Path) -> None:
 def rerun_table(published: Store, here: Store) -> str:
     """Returns a table of the runs made again: how many agree with the published ones, and by how much."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    pairs = ((record, published.path(record.spec)) for record in here.records())
+    pairs = ((record, published.path(_as_published(published, record.spec))) for record in here.records())
     for record, path in pairs:
         entry = {"here": record, "there": published.read(path) if path.exists() else None}
         groups.setdefault((record.spec.dataset, record.spec.model), []).append(entry)
@@ -253,6 +254,12 @@ def rerun_table(published: Store, here: Store) -> str:
     header += ["Largest Δ Prec@20 (users: NDCG@20)", "Largest Δ MRR@20 (Recall@20)", "Minutes"]
     caption = "The study of the embedded shop, run again on this machine. Differences Δ in percentage points."
     return myst_table(header, rows, caption, "tbl-rerun")
+
+
+def _as_published(published: Store, spec: RunSpec) -> RunSpec:
+    """Returns the spec on the published data: those made here may differ in last digits (disentrec/processor.py)."""
+    info = known_dataset(published, spec.dataset)
+    return spec if info is None else replace(spec, fingerprint=info["fingerprint"])
 
 
 def _left(store: Path | str) -> dict[tuple[str, str], list[list[str]]]:
