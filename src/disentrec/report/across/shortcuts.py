@@ -68,22 +68,23 @@ class Shortcuts:
 
     def engine_table(self) -> Markdown | None:
         """Returns milliseconds of a step as the package trains, compiled, and of several seeds at once."""
-        rows = []
+        rows, paid = [], self._paid()
         for name, found in self.engines.get("models", {}).items():
             compiled, batched = found["compiled"], found["batched"]
             rows.append([
                 label(name), milliseconds(found["eager_ms"]),
                 milliseconds(compiled["ms"]) if "ms" in compiled else "refused",
                 f"{compiled['compile_s']:.0f}" if "ms" in compiled else "–",
+                f"{paid[name]:,.0f}" if name in paid else "–",
                 milliseconds(batched["ms_per_seed"]) if "ms_per_seed" in batched else "refused",
             ])  # fmt: skip
         if not rows:
             return None
-        header = ["", "as trained", "compiled", "compiling, s", "per seed"]
+        header = ["", "as trained", "compiled", "compiling, s", "paid for after, steps", "per seed"]
         caption = (
             f"Milliseconds of a training step of {self.engines['batch_size']:,} cases: as the package trains; under"
-            " torch.compile, with the seconds before its first epoch; and of"
-            f" {self.engines['seeds']} seeds as one model by torch.func.vmap, for each of them. Refused: torch cannot."
+            " torch.compile, with the seconds that this takes at first and the steps after which they are saved; and"
+            f" of {self.engines['seeds']} seeds as one model by torch.func.vmap, for each of them. Refused: torch cannot."
         )
         return tables.show(tables.myst_table(header, rows, caption, "tbl-costs-engines"))
 
@@ -92,15 +93,16 @@ class Shortcuts:
         models = self.engines.get("models", {})
         if not models:
             return tables.show(NOT_MEASURED.format("engines"))
-        saved = {name: found["eager_ms"] - found["compiled"].get("ms", float("inf")) for name, found in models.items()}
-        paid = {
-            name: 1000 * models[name]["compiled"]["compile_s"] / gain for name, gain in saved.items() if gain > 0
-        }  # steps
+        paid = self._paid()
         if paid:
-            after = ", ".join(f"{label(name)} after {steps:,.0f} steps" for name, steps in paid.items())
+            gain = {name: models[name]["eager_ms"] / models[name]["compiled"]["ms"] for name in paid}
+            most, soonest = max(gain, key=gain.__getitem__), min(paid, key=paid.__getitem__)
             faster = labels([label(name) for name in paid])
-            said = [f"A compiled step is shorter than one as trained for {faster}; compiling has paid for itself for"]
-            said.append(f"{after}.")
+            said = [
+                f"A compiled step is shorter than one as trained for {faster}; most of all for {label(most)}, by a"
+                f" factor of {gain[most]:.1f}. Soonest, compiling has paid for itself for {label(soonest)}, after"
+                f" {paid[soonest]:,.0f} steps."
+            ]
         else:
             said = ["No compiled step is shorter than one as trained."]
         asked = {name: found["batched"] for name, found in models.items()}
@@ -114,6 +116,15 @@ class Shortcuts:
             said.append("operators that `vmap` does not know, or read sessions, of another shape for every seed.")
         where = self.engines["environment"]
         return tables.show(f"{' '.join(said)} Measured on {_machine(where)}; {_no_gpu(where)}".rstrip())
+
+    def _paid(self) -> dict[str, float]:
+        """Returns after how many steps compiling has saved what it took, for the models whose steps it shortens."""
+        found = {}
+        for name, entry in self.engines.get("models", {}).items():
+            saved = entry["eager_ms"] - entry["compiled"].get("ms", float("inf"))
+            if saved > 0:
+                found[name] = 1000 * entry["compiled"]["compile_s"] / saved
+        return found
 
     def _shorter(self) -> list[tuple[str, str, dict[str, Any]]]:
         """Returns (model, precision, what was measured) for all but float32."""
