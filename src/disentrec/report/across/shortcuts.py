@@ -84,7 +84,7 @@ class Shortcuts:
         caption = (
             f"Milliseconds of a training step of {self.engines['batch_size']:,} cases: as the package trains; under"
             " torch.compile, with the seconds that this takes at first and the steps after which they are saved; and"
-            f" of {self.engines['seeds']} seeds as one model by torch.func.vmap, for each of them. Refused: torch cannot."
+            f" of {self.engines['seeds']} seeds as one model by torch.func.vmap, for each. Refused: torch cannot."
         )
         return tables.show(tables.myst_table(header, rows, caption, "tbl-costs-engines"))
 
