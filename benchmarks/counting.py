@@ -83,6 +83,10 @@ class _Traffic(TorchDispatchMode):
         before = self.flops.get_total_flops()
         result = func(*args, **(kwargs or {}))
         flop, size = self.flops.get_total_flops() - before, 0
+        sparse = [leaf for leaf in _tensors((args, kwargs)) if _is_sparse(leaf)]
+        if sparse:  # a product and a sum for each entry, as often as the rows of the next factor are wide
+            width = next((leaf.shape[-1] for leaf in _tensors(args) if not _is_sparse(leaf)), 0)
+            flop = 2 * width * sparse[0].values().numel()
         if not func.is_view:
             read, written = _tensors((args, kwargs)), _tensors(result)
             if func.overloadpacket in GATHERS:
@@ -99,7 +103,13 @@ def _tensors(tree: object) -> list[torch.Tensor]:
     return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, torch.Tensor)]
 
 
+def _is_sparse(tensor: torch.Tensor) -> bool:
+    return tensor.layout == torch.sparse_csr
+
+
 def _size(tensor: torch.Tensor) -> int:
+    if _is_sparse(tensor):  # its entries, not the table they stand in
+        return sum(map(_size, (tensor.values(), tensor.col_indices(), tensor.crow_indices())))
     return tensor.numel() * tensor.element_size()
 
 

@@ -56,6 +56,20 @@ def test_a_floor_holds_every_operator_up_by_the_slower_of_its_needs(counted):
     assert work.floor(product=1e9, copy=1.0) == pytest.approx(2 * 768)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_a_sparse_product_counts_its_entries_and_not_the_table_they_stand_in(counted):
+    starts, columns = torch.tensor([0, 2, 2, 3]), torch.tensor([0, 4, 1])
+    sparse = torch.sparse_csr_tensor(starts, columns, torch.ones(3), (3, 5), check_invariants=True)
+    moved = 3 * 4 + 8 * (4 + 3)  # three numbers, four starts, three columns
+    x, y = torch.ones(5, 8), torch.ones(3, 8)
+    with counted() as work:
+        sparse @ x
+    assert work.flop == 2 * 3 * 8 and work.bytes == moved + 4 * (5 * 8 + 3 * 8)
+    with counted() as work:
+        torch.sparse.sampled_addmm(sparse, y, x.T, beta=0)
+    assert work.flop == 2 * 3 * 8 and 2 * moved + 4 * (5 + 3) * 8 <= work.bytes < 3 * moved + 4 * (5 + 3) * 8
+
+
 def test_views_move_nothing_and_a_lookup_moves_its_rows(counted):
     table, rows = torch.ones(1000, 8), torch.tensor([1, 5, 5])
     with counted() as work:
