@@ -319,7 +319,7 @@ def _run_train(options: argparse.Namespace) -> None:
         encoded=encoded_for(models.configure(options.model, settings), feature_records(folder)),
     )
     if options.compiled and not models.get(options.model).compiles:
-        raise DisentrecError(f"the steps of {options.model!r} cannot be compiled", how="Drop --compile")
+        raise DisentrecError(f"the steps of {options.model!r} are not compiled", how="Drop --compile")
     store = Store(options.store)
     store.tidy()
     machine = {name: getattr(options, name) for name in ("threads", "device", "precision", "compiled", "checkpoint")}
