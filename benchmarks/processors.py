@@ -23,15 +23,11 @@ from common import as_worker, write
 from disentrec import models
 from disentrec.data.protocol import Protocol
 from disentrec.data.schema import read_dataset
+from disentrec.processor import OLDER
 from disentrec.study.datasets import dataset_folder
 from disentrec.study.runner import catalogue, environment, user_catalogue
 from disentrec.training import Training, task_of, train
 
-#: Environment variables that hold libraries to AVX2; OpenBLAS is held to it always (disentrec/processor.py).
-OLDER = {
-    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR", "ATEN_CPU_CAPABILITY": "avx2",
-    "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-}  # fmt: skip
 #: What is compared with one thread and all instructions: variables and threads.
 WAYS = {"again": ({}, 1), "two threads": ({}, 2), "four threads": ({}, 4), "AVX2": (OLDER, 1)}
 

@@ -16,11 +16,6 @@ from disentrec.study.datasets import dataset_folder
 
 NAME = "OPENBLAS_CORETYPE"
 needs_kernels = pytest.mark.skipif(not processor.capable(), reason="this processor has no AVX2, or is not asked")
-#: What libraries may use of a processor, as far as they can be told; NumPy's own loops, torch's, oneDNN's and MKL's.
-OLDER = {
-    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR", "ATEN_CPU_CAPABILITY": "avx2",
-    "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-}  # fmt: skip
 
 
 SHOP = "bazaar-demo"
@@ -38,9 +33,8 @@ def test_the_shop_is_the_published_one():
 @needs_kernels
 def test_so_it_is_on_an_older_processor_in_a_process_that_has_loaded_other_kernels(tmp_path):
     script = "import numpy; from disentrec.study import datasets as d; d.dataset_folder('bazaar-demo', d.Path('.'))"
-    subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=os.environ | OLDER | {NAME: "Sandybridge"}, check=True
-    )
+    variables = os.environ | processor.OLDER | {NAME: "Sandybridge"}
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=variables, check=True)
     assert fingerprint(tmp_path / SHOP / "dataset.json") == fingerprint(RESULTS / "datasets" / f"{SHOP}.json")
 
 

@@ -13,6 +13,11 @@ from pathlib import Path
 
 #: OpenBLAS's kernels for AVX2, which most x86-64 processors have had since 2013; the published data were made by them.
 KERNELS = {"OPENBLAS_CORETYPE": "Haswell"}
+#: What holds the other libraries to AVX2, too, as far as they can be told: NumPy's own loops, torch's, oneDNN's, MKL's.
+OLDER = {
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR", "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}  # fmt: skip
 
 
 def settle() -> None:
@@ -21,7 +26,8 @@ def settle() -> None:
     A choice that the user has made stands.
     """
     if capable():
-        os.environ.setdefault(*next(iter(KERNELS.items())))
+        for name, value in KERNELS.items():
+            os.environ.setdefault(name, value)
 
 
 @lru_cache(maxsize=1)
